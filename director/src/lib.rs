@@ -1,0 +1,14 @@
+//! Holds a virtual IP with VRRP and spreads DNS queries over real servers with IPVS.
+//!
+//! `docs/architecture.md` describes how the modules work together.
+
+pub mod address;
+pub mod cli;
+pub mod config;
+pub mod dataplane;
+pub mod engine;
+pub mod health;
+pub mod metrics;
+pub mod supervisor;
+pub mod vrrp;
+pub mod worker;

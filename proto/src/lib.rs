@@ -1,0 +1,11 @@
+//! Protocols of a DNS director, without I/O.
+//!
+//! This crate is fully deterministic: it has no sockets, no clock, no runtime and no randomness of
+//! its own. Bytes and events go in together with the present time, actions and bytes come out. The
+//! same code therefore runs in the daemon, in unit tests and in a simulation of a whole LAN.
+
+pub mod arp;
+pub mod dns;
+pub mod health;
+pub mod ipvs;
+pub mod vrrp;

@@ -1,0 +1,2 @@
+//! rs-agent.
+fn main() {}

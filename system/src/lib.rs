@@ -1,0 +1,12 @@
+//! What both binaries do to Linux: netlink, addresses, routes, sysctls, raw sockets.
+//!
+//! Everything here is blocking and acts in the network namespace of the calling thread.
+
+pub mod address;
+pub mod ipvs;
+pub mod link;
+pub mod netlink;
+pub mod packet;
+pub mod route;
+pub mod syscalls;
+pub mod sysctl;
