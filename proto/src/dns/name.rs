@@ -6,7 +6,8 @@ use std::str::FromStr;
 /// A fully qualified domain name in ASCII (RFC 1035, section 3.1).
 ///
 /// Written with or without the last dot; the root is `.`. Two names that differ in the case of
-/// letters only are equal (RFC 4343).
+/// letters only are equal (RFC 4343). Escapes (`\.`, `\032`) are not accepted: no name that is
+/// worth probing needs them.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Name(hickory_proto::rr::Name);
 
@@ -19,7 +20,7 @@ pub enum InvalidName {
     /// Letters outside ASCII.
     #[error("`{0}` isn't ASCII; write international names in their xn-- form")]
     NotAscii(String),
-    /// A label is empty or too long, the name is too long, or an escape is malformed.
+    /// A label is empty or too long, the name is too long, or it contains an escape.
     #[error("`{name}` isn't a domain name: {reason}")]
     Malformed {
         /// The text.
@@ -51,6 +52,9 @@ impl FromStr for Name {
         };
         if text != "." && text.starts_with('.') || text.contains("..") {
             return Err(malformed("an empty label".to_owned()));
+        }
+        if text.contains('\\') {
+            return Err(malformed("escapes are not accepted".to_owned()));
         }
         let mut name = hickory_proto::rr::Name::from_ascii(text)
             .map_err(|error| malformed(error.to_string()))?;
@@ -110,7 +114,16 @@ mod tests {
         );
         let long_label = format!("{}.example", "a".repeat(64));
         let long_name = ["abcdefghi"; 26].join(".");
-        for text in ["a..b", ".a", "..", &long_label, &long_name] {
+        for text in [
+            "a..b",
+            ".a",
+            "..",
+            "a b.example",
+            "a\\.b",
+            "a\\",
+            &long_label,
+            &long_name,
+        ] {
             let error = text.parse::<Name>().unwrap_err();
             assert!(
                 matches!(error, InvalidName::Malformed { .. }),
