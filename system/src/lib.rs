@@ -7,6 +7,8 @@ pub mod ipvs;
 pub mod link;
 pub mod netlink;
 pub mod packet;
+pub mod record;
 pub mod route;
 pub mod syscalls;
 pub mod sysctl;
+pub mod vrrp_socket;

@@ -1,1 +1,5 @@
-//! Rise and fall.
+//! Rise and fall: from the results of single probes to whether a server is in.
+
+mod tally;
+
+pub use tally::{Tally, Verdict};
