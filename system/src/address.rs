@@ -1,1 +1,403 @@
-//! address.
+//! IP addresses on interfaces.
+//!
+//! Adding what is there and removing what is absent are results here, not errors, so that callers
+//! can repeat themselves after a crash.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, Parseable};
+use netlink_packet_route::AddressFamily;
+use netlink_packet_route::address::{
+    AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage, AddressProtocol,
+    AddressScope,
+};
+use nix::errno::Errno;
+
+use crate::link::display_name;
+use crate::netlink::{self, Connection, Request};
+
+/// The `IFA_PROTO` value that marks an address as put there by this project.
+///
+/// The kernel takes 1 to 3 for itself (`linux/if_addr.h`) and leaves the rest to administrators;
+/// `ip address show proto 153` lists ours. Kernels before 5.18 drop the mark silently.
+pub const OURS: u8 = 153;
+
+/// An address on an interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Address {
+    /// The interface, as [`crate::link::Link::index`].
+    pub interface_index: u32,
+    /// The address itself.
+    pub address: IpAddr,
+    /// 0 to 32, or 0 to 128 for IPv6.
+    pub prefix_length: u8,
+    /// IPv4 only: how `ifconfig` lists it; the interface's name, or that and `:` with a suffix.
+    pub label: Option<String>,
+    /// IPv4 only: the broadcast address of the subnet.
+    pub broadcast: Option<Ipv4Addr>,
+    /// How far the address is valid.
+    pub scope: Scope,
+    /// Without a route to the address's subnet (`IFA_F_NOPREFIXROUTE`).
+    pub no_prefix_route: bool,
+    /// Found only: another address of the same subnet was there first (`IFA_F_SECONDARY`), and the
+    /// kernel may take this one away with it.
+    pub secondary: bool,
+    /// `IFA_PROTO`: 0 where nobody marked it, [`OURS`] where we did.
+    pub protocol: u8,
+}
+
+/// How far an address is valid (`linux/rtnetlink.h`, `RT_SCOPE_*`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// Everywhere.
+    Global,
+    /// On the link only.
+    Link,
+    /// Inside this host only; never chosen as the source of what leaves it.
+    Host,
+    /// Any other value.
+    Other(u8),
+}
+
+/// What [`add`] met.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AddOutcome {
+    /// The address was absent and is there now.
+    Added,
+    /// The same address with the same prefix length was on the interface; it was left as it is.
+    AlreadyThere,
+}
+
+/// What [`remove`] met.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RemoveOutcome {
+    /// The address was there and is gone.
+    Removed,
+    /// The interface didn't have the address, or no longer exists.
+    WasAbsent,
+}
+
+/// Why addresses could not be read or changed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// [`add`] was refused.
+    #[error("cannot add {address} to {interface}: {reason}")]
+    Add {
+        /// Address and prefix length.
+        address: String,
+        /// The interface's name.
+        interface: String,
+        /// The kernel's answer.
+        reason: netlink::Error,
+    },
+    /// [`remove`] was refused.
+    #[error("cannot remove {address} from {interface}: {reason}")]
+    Remove {
+        /// Address and prefix length.
+        address: String,
+        /// The interface's name.
+        interface: String,
+        /// The kernel's answer.
+        reason: netlink::Error,
+    },
+    /// [`list`] failed.
+    #[error("cannot list addresses: {0}")]
+    List(netlink::Error),
+}
+
+impl Address {
+    /// An address of global scope, marked [`OURS`], with the kernel's defaults for all else.
+    pub fn new(interface_index: u32, address: IpAddr, prefix_length: u8) -> Self {
+        Self {
+            interface_index,
+            address,
+            prefix_length,
+            label: None,
+            broadcast: None,
+            scope: Scope::Global,
+            no_prefix_route: false,
+            secondary: false,
+            protocol: OURS,
+        }
+    }
+
+    /// Whether it carries the mark [`OURS`].
+    pub fn is_ours(&self) -> bool {
+        self.protocol == OURS
+    }
+}
+
+/// Puts `address` on its interface.
+///
+/// IPv6 addresses skip duplicate address detection: a VIP's uniqueness is VRRP's or the
+/// operator's matter, and a tentative address answers nobody.
+pub fn add(connection: &mut Connection, address: &Address) -> Result<AddOutcome, Error> {
+    let request = Request::of(
+        libc::RTM_NEWADDR,
+        NLM_F_CREATE | NLM_F_EXCL,
+        &message(address),
+    );
+    match connection.request(&request) {
+        Ok(_) => Ok(AddOutcome::Added),
+        Err(error) if error.errno() == Some(Errno::EEXIST) => Ok(AddOutcome::AlreadyThere),
+        Err(reason) => Err(Error::Add {
+            address: format!("{}/{}", address.address, address.prefix_length),
+            interface: display_name(address.interface_index),
+            reason,
+        }),
+    }
+}
+
+/// Takes `address` from its interface; only interface, address and prefix length count.
+///
+/// When the first address of an IPv4 subnet goes, the kernel removes the secondary ones of that
+/// subnet as well, unless `promote_secondaries` is set.
+pub fn remove(connection: &mut Connection, address: &Address) -> Result<RemoveOutcome, Error> {
+    let mut message = AddressMessage::default();
+    message.header.family = family(address.address);
+    message.header.prefix_len = address.prefix_length;
+    message.header.index = address.interface_index;
+    message.attributes = vec![
+        AddressAttribute::Local(address.address),
+        AddressAttribute::Address(address.address),
+    ];
+    match connection.request(&Request::of(libc::RTM_DELADDR, 0, &message)) {
+        Ok(_) => Ok(RemoveOutcome::Removed),
+        Err(error) if matches!(error.errno(), Some(Errno::EADDRNOTAVAIL | Errno::ENODEV)) => {
+            Ok(RemoveOutcome::WasAbsent)
+        }
+        Err(reason) => Err(Error::Remove {
+            address: format!("{}/{}", address.address, address.prefix_length),
+            interface: display_name(address.interface_index),
+            reason,
+        }),
+    }
+}
+
+/// Lists the IPv4 and IPv6 addresses of one interface, or of all, in the kernel's order.
+pub fn list(
+    connection: &mut Connection,
+    interface_index: Option<u32>,
+) -> Result<Vec<Address>, Error> {
+    let request = Request::of(libc::RTM_GETADDR, 0, &AddressMessage::default());
+    let mut addresses = Vec::new();
+    for reply in connection.dump(&request).map_err(Error::List)? {
+        let message = AddressMessage::parse(&reply.payload)
+            .map_err(|_| Error::List(netlink::Error::Malformed("an address message")))?;
+        if interface_index.is_none_or(|index| index == message.header.index) {
+            addresses.extend(found(message));
+        }
+    }
+    Ok(addresses)
+}
+
+/// The IPv4 address that an interface would speak from: its first of global scope that is
+/// neither secondary nor among `excluded` (the VIPs), or the next best; `None` without any.
+pub fn primary_ipv4(
+    connection: &mut Connection,
+    interface_index: u32,
+    excluded: &[Ipv4Addr],
+) -> Result<Option<Ipv4Addr>, Error> {
+    Ok(choose_primary(
+        &list(connection, Some(interface_index))?,
+        excluded,
+    ))
+}
+
+/// Whether the kernel lets this process change addresses, routes and links (`CAP_NET_ADMIN` in
+/// the user namespace that owns the network namespace).
+///
+/// Asks to remove an address from interface 0, which doesn't exist: the kernel checks rights
+/// before it looks (`net/core/rtnetlink.c`, `rtnetlink_rcv_msg`), so nothing can change.
+pub fn may_change(connection: &mut Connection) -> Result<bool, Error> {
+    match remove(
+        connection,
+        &Address::new(0, Ipv4Addr::UNSPECIFIED.into(), 32),
+    ) {
+        Ok(_) => Ok(true),
+        Err(Error::Remove { reason, .. }) if reason.errno() == Some(Errno::EPERM) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+fn message(address: &Address) -> AddressMessage {
+    let mut flags = AddressFlags::empty();
+    flags.set(AddressFlags::Noprefixroute, address.no_prefix_route);
+    flags.set(AddressFlags::Nodad, address.address.is_ipv6());
+    let mut message = AddressMessage::default();
+    message.header.family = family(address.address);
+    message.header.prefix_len = address.prefix_length;
+    message.header.flags = AddressHeaderFlags::from_bits_retain(flags.bits() as u8);
+    message.header.scope = address.scope.into();
+    message.header.index = address.interface_index;
+    message.attributes = vec![
+        AddressAttribute::Local(address.address),
+        AddressAttribute::Address(address.address),
+        AddressAttribute::Flags(flags),
+        AddressAttribute::Protocol(AddressProtocol::from(address.protocol)),
+    ];
+    message
+        .attributes
+        .extend(address.label.clone().map(AddressAttribute::Label));
+    message
+        .attributes
+        .extend(address.broadcast.map(AddressAttribute::Broadcast));
+    message
+}
+
+/// `None` for other families than IPv4 and IPv6.
+fn found(message: AddressMessage) -> Option<Address> {
+    let header = message.header;
+    if !matches!(header.family, AddressFamily::Inet | AddressFamily::Inet6) {
+        return None;
+    }
+    let mut flags = AddressFlags::from_bits_retain(header.flags.bits().into());
+    let (mut local, mut other) = (None, None);
+    let (mut label, mut broadcast, mut protocol) = (None, None, 0);
+    for attribute in message.attributes {
+        match attribute {
+            AddressAttribute::Local(address) => local = Some(address),
+            AddressAttribute::Address(address) => other = Some(address),
+            AddressAttribute::Label(text) => label = Some(text),
+            AddressAttribute::Broadcast(address) => broadcast = Some(address),
+            AddressAttribute::Flags(all) => flags = all,
+            AddressAttribute::Protocol(value) => protocol = value.into(),
+            _ => {}
+        }
+    }
+    Some(Address {
+        interface_index: header.index,
+        // With IFA_LOCAL present, IFA_ADDRESS is the other end of a point-to-point link.
+        address: local.or(other)?,
+        prefix_length: header.prefix_len,
+        label,
+        broadcast,
+        scope: header.scope.into(),
+        no_prefix_route: flags.contains(AddressFlags::Noprefixroute),
+        secondary: flags.contains(AddressFlags::Secondary),
+        protocol,
+    })
+}
+
+fn choose_primary(addresses: &[Address], excluded: &[Ipv4Addr]) -> Option<Ipv4Addr> {
+    addresses
+        .iter()
+        .filter_map(|candidate| match candidate.address {
+            IpAddr::V4(address) if !excluded.contains(&address) => Some((candidate, address)),
+            _ => None,
+        })
+        .min_by_key(|(candidate, _)| (candidate.scope != Scope::Global, candidate.secondary))
+        .map(|(_, address)| address)
+}
+
+pub(crate) fn family(address: IpAddr) -> AddressFamily {
+    match address {
+        IpAddr::V4(_) => AddressFamily::Inet,
+        IpAddr::V6(_) => AddressFamily::Inet6,
+    }
+}
+
+impl From<Scope> for AddressScope {
+    fn from(scope: Scope) -> Self {
+        match scope {
+            Scope::Global => Self::Universe,
+            Scope::Link => Self::Link,
+            Scope::Host => Self::Host,
+            Scope::Other(value) => Self::from(value),
+        }
+    }
+}
+
+impl From<AddressScope> for Scope {
+    fn from(scope: AddressScope) -> Self {
+        match scope {
+            AddressScope::Universe => Self::Global,
+            AddressScope::Link => Self::Link,
+            AddressScope::Host => Self::Host,
+            other => Self::Other(other.into()),
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::netlink::Protocol;
+
+    const VIP: Ipv4Addr = Ipv4Addr::new(192, 168, 56, 185);
+
+    #[test]
+    fn writes_what_ip_address_add_writes() {
+        let mut address = Address::new(1, VIP.into(), 32);
+        address.label = Some("lo:0".into());
+        address.broadcast = Some(VIP);
+        address.no_prefix_route = true;
+        let payload = Request::of(0, 0, &message(&address)).payload;
+        // Numbers in host order: golden bytes of a little-endian machine.
+        #[cfg(target_endian = "little")]
+        assert_eq!(
+            payload,
+            [
+                2, 32, 0, 0, 1, 0, 0, 0, // ifaddrmsg: AF_INET, /32, flags, scope, index
+                8, 0, 2, 0, 192, 168, 56, 185, // IFA_LOCAL
+                8, 0, 1, 0, 192, 168, 56, 185, // IFA_ADDRESS
+                8, 0, 8, 0, 0, 2, 0, 0, // IFA_FLAGS: IFA_F_NOPREFIXROUTE
+                5, 0, 11, 0, 153, 0, 0, 0, // IFA_PROTO
+                9, 0, 3, 0, b'l', b'o', b':', b'0', 0, 0, 0, 0, // IFA_LABEL
+                8, 0, 4, 0, 192, 168, 56, 185, // IFA_BROADCAST
+            ]
+        );
+        assert_eq!(
+            found(AddressMessage::parse(&payload).unwrap()).unwrap(),
+            address
+        );
+    }
+
+    #[test]
+    fn ipv6_skips_duplicate_address_detection() {
+        let address = Address::new(3, "2001:db8::53".parse().unwrap(), 128);
+        let message = message(&address);
+        assert_eq!(message.header.flags, AddressHeaderFlags::Nodad);
+        assert!(
+            message
+                .attributes
+                .contains(&AddressAttribute::Flags(AddressFlags::Nodad))
+        );
+    }
+
+    #[test]
+    fn primary_is_neither_vip_nor_secondary() {
+        let address = |last: u8, secondary, scope| Address {
+            secondary,
+            scope,
+            ..Address::new(2, Ipv4Addr::new(192, 168, 56, last).into(), 24)
+        };
+        let addresses = [
+            Address::new(2, "fe80::1".parse().unwrap(), 64),
+            address(1, false, Scope::Link),
+            address(2, true, Scope::Global),
+            address(185, false, Scope::Global),
+            address(181, false, Scope::Global),
+            address(180, false, Scope::Global),
+        ];
+        let own = Ipv4Addr::new(192, 168, 56, 181);
+        assert_eq!(choose_primary(&addresses, &[VIP]), Some(own));
+        let only_secondary = Ipv4Addr::new(192, 168, 56, 2);
+        assert_eq!(
+            choose_primary(&addresses[..4], &[VIP]),
+            Some(only_secondary)
+        );
+        assert_eq!(choose_primary(&addresses[..1], &[]), None);
+    }
+
+    #[test]
+    fn lists_loopback_or_nothing() {
+        let mut connection = Connection::open(Protocol::Route).unwrap();
+        let all = list(&mut connection, None).unwrap();
+        let loopback = list(&mut connection, Some(1)).unwrap();
+        assert!(loopback.iter().all(|address| address.interface_index == 1));
+        assert!(loopback.iter().all(|address| all.contains(address)));
+        assert_eq!(list(&mut connection, Some(u32::MAX)).unwrap(), []);
+    }
+}

@@ -11,6 +11,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
+use netlink_packet_core::Emitable;
 use netlink_sys::Socket;
 use netlink_sys::protocols::{NETLINK_GENERIC, NETLINK_ROUTE};
 use nix::errno::Errno;
@@ -34,6 +35,19 @@ pub struct Request {
     pub flags: u16,
     /// Everything after the netlink header.
     pub payload: Vec<u8>,
+}
+
+impl Request {
+    /// A request whose payload is `message` as netlink-packet-route writes it.
+    pub(crate) fn of(message_type: u16, flags: u16, message: &impl Emitable) -> Self {
+        let mut payload = vec![0; message.buffer_len()];
+        message.emit(&mut payload);
+        Self {
+            message_type,
+            flags,
+            payload,
+        }
+    }
 }
 
 /// A reply without its netlink header.

@@ -1,1 +1,351 @@
-//! sysctl.
+//! Kernel settings under `/proc/sys`, and a journal that puts them back.
+//!
+//! Names are written as sysctl(8) writes them: `net.ipv4.conf.all.arp_ignore`, with a dot that
+//! belongs to an interface's name turned into a slash (`net.ipv4.conf.eth0/100.arp_ignore`).
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::record::{self, Record};
+
+/// Why a setting could not be read, written or recorded.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The name has an empty part, or one that would lead out of `/proc/sys`.
+    #[error("{name} is not the name of a sysctl")]
+    Name {
+        /// The name given.
+        name: String,
+    },
+    /// The kernel doesn't have the setting, or refused to show it.
+    #[error("cannot read {name}: {reason}")]
+    Read {
+        /// The setting.
+        name: String,
+        /// The kernel's answer.
+        reason: io::Error,
+    },
+    /// The kernel refused the value.
+    #[error("cannot set {name} to {value}: {reason}")]
+    Write {
+        /// The setting.
+        name: String,
+        /// The value.
+        value: String,
+        /// The kernel's answer.
+        reason: io::Error,
+    },
+    /// The journal's file could not be read or written.
+    #[error(transparent)]
+    Record(#[from] record::Error),
+}
+
+/// Reads a setting, without the line's end.
+pub fn read(name: &str) -> Result<String, Error> {
+    read_below(Path::new(ROOT), name)
+}
+
+/// Writes a setting.
+pub fn write(name: &str, value: &str) -> Result<(), Error> {
+    write_below(Path::new(ROOT), name, value)
+}
+
+/// The names below a folder of settings, sorted, in the form that fits into a setting's name:
+/// `net.ipv4.conf` has `all`, `default` and every interface.
+pub fn children(name: &str) -> Result<Vec<String>, Error> {
+    let read = |reason| Error::Read {
+        name: name.into(),
+        reason,
+    };
+    let mut names = Vec::new();
+    for entry in fs::read_dir(path(Path::new(ROOT), name)?).map_err(read)? {
+        let entry = entry.map_err(read)?;
+        names.extend(entry.file_name().to_str().map(swap_separators));
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// Remembers the values found before the first change, in a file that outlives the process.
+///
+/// A recorded value is never overwritten, however often a setting is written, until it has been
+/// restored.
+#[derive(Debug)]
+pub struct Journal {
+    root: PathBuf,
+    originals: Record<BTreeMap<String, String>>,
+}
+
+/// One change made by [`Journal::set`], enough to take it back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    name: String,
+    found: String,
+    newly_recorded: bool,
+}
+
+impl Journal {
+    /// Opens the journal in `directory`, such as `/run/rs-agent`, which is made when needed.
+    pub fn open(directory: &Path) -> Result<Self, Error> {
+        Ok(Self {
+            root: ROOT.into(),
+            originals: Record::open(directory, "sysctls")?,
+        })
+    }
+
+    /// The recorded values, by name.
+    pub fn originals(&self) -> &BTreeMap<String, String> {
+        self.originals.contents()
+    }
+
+    /// Records the value found, unless one is recorded already, then writes `value`.
+    ///
+    /// `None` when the setting has this value: nothing is recorded or written then.
+    pub fn set(&mut self, name: &str, value: &str) -> Result<Option<Change>, Error> {
+        let found = read_below(&self.root, name)?;
+        if found == value {
+            return Ok(None);
+        }
+        let newly_recorded = !self.originals().contains_key(name);
+        if newly_recorded {
+            self.originals
+                .update(|originals| _ = originals.insert(name.into(), found.clone()))?;
+        }
+        let change = Change {
+            name: name.into(),
+            found,
+            newly_recorded,
+        };
+        if let Err(error) = write_below(&self.root, name, value) {
+            self.forget_again(&change)?;
+            return Err(error);
+        }
+        Ok(Some(change))
+    }
+
+    /// Takes one change back: the value before it is written, and the record is as before it.
+    pub fn undo(&mut self, change: &Change) -> Result<(), Error> {
+        write_below(&self.root, &change.name, &change.found)?;
+        self.forget_again(change)
+    }
+
+    /// Writes all recorded values back and forgets them.
+    ///
+    /// One that fails doesn't keep the others from being restored; it stays recorded, and its
+    /// error is returned. A setting that is gone, with its interface, needs no restoring.
+    pub fn restore(&mut self) -> Result<(), Error> {
+        let mut result = Ok(());
+        for (name, value) in self.originals().clone() {
+            let restored = match write_below(&self.root, &name, &value) {
+                Err(Error::Write { reason, .. }) if reason.kind() == io::ErrorKind::NotFound => {
+                    Ok(())
+                }
+                other => other,
+            };
+            let forgotten = restored.and_then(|()| {
+                Ok(self
+                    .originals
+                    .update(|originals| _ = originals.remove(&name))?)
+            });
+            result = result.and(forgotten);
+        }
+        result
+    }
+
+    fn forget_again(&mut self, change: &Change) -> Result<(), Error> {
+        if change.newly_recorded {
+            self.originals
+                .update(|originals| _ = originals.remove(&change.name))?;
+        }
+        Ok(())
+    }
+}
+
+const ROOT: &str = "/proc/sys";
+
+fn read_below(root: &Path, name: &str) -> Result<String, Error> {
+    match fs::read_to_string(path(root, name)?) {
+        Ok(text) => Ok(text.trim_end_matches('\n').to_owned()),
+        Err(reason) => Err(Error::Read {
+            name: name.into(),
+            reason,
+        }),
+    }
+}
+
+fn write_below(root: &Path, name: &str, value: &str) -> Result<(), Error> {
+    // Opened without O_CREAT: a missing setting is an error, never a new file.
+    fs::OpenOptions::new()
+        .write(true)
+        .open(path(root, name)?)
+        .and_then(|mut file| io::Write::write_all(&mut file, value.as_bytes()))
+        .map_err(|reason| Error::Write {
+            name: name.into(),
+            value: value.into(),
+            reason,
+        })
+}
+
+fn path(root: &Path, name: &str) -> Result<PathBuf, Error> {
+    let parts: Vec<String> = name.split('.').map(swap_separators).collect();
+    let escapes =
+        |part: &String| part.is_empty() || part.contains('/') || part == "." || part == "..";
+    if parts.iter().any(escapes) {
+        return Err(Error::Name { name: name.into() });
+    }
+    Ok(parts
+        .iter()
+        .fold(root.to_owned(), |path, part| path.join(part)))
+}
+
+/// `eth0.100` to `eth0/100` and back.
+fn swap_separators(part: &str) -> String {
+    part.chars()
+        .map(|character| match character {
+            '.' => '/',
+            '/' => '.',
+            other => other,
+        })
+        .collect()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    const IGNORE: &str = "net.ipv4.conf.all.arp_ignore";
+    const ANNOUNCE: &str = "net.ipv4.conf.eth0/100.arp_announce";
+
+    /// A folder that stands for `/proc/sys`, and one for the record.
+    struct Fixture {
+        folder: tempfile::TempDir,
+    }
+
+    impl Fixture {
+        fn new() -> Self {
+            let fixture = Self {
+                folder: tempfile::tempdir().unwrap(),
+            };
+            for (folder, file) in [("all", "arp_ignore"), ("eth0.100", "arp_announce")] {
+                let folder = fixture.root().join("net/ipv4/conf").join(folder);
+                fs::create_dir_all(&folder).unwrap();
+                fs::write(folder.join(file), "7\n").unwrap();
+            }
+            fixture
+        }
+
+        fn root(&self) -> PathBuf {
+            self.folder.path().join("sys")
+        }
+
+        fn journal(&self) -> Journal {
+            Journal {
+                root: self.root(),
+                ..Journal::open(&self.folder.path().join("record")).unwrap()
+            }
+        }
+
+        fn value(&self, name: &str) -> String {
+            read_below(&self.root(), name).unwrap()
+        }
+
+        fn write(&self, name: &str, value: &str) {
+            fs::write(path(&self.root(), name).unwrap(), format!("{value}\n")).unwrap();
+        }
+    }
+
+    #[test]
+    fn names_become_paths_as_sysctl_8_has_it() {
+        let root = Path::new("/proc/sys");
+        let path = |name| path(root, name);
+        assert_eq!(
+            path(ANNOUNCE).unwrap(),
+            Path::new("/proc/sys/net/ipv4/conf/eth0.100/arp_announce")
+        );
+        for name in ["", "net..ipv4", "net.//.ipv4", "net./.ipv4", ".net"] {
+            assert!(matches!(path(name), Err(Error::Name { .. })), "{name}");
+        }
+    }
+
+    #[test]
+    fn the_first_value_found_is_the_one_restored() {
+        let fixture = Fixture::new();
+        fixture.journal().set(IGNORE, "1").unwrap().unwrap();
+        fixture.write(IGNORE, "0");
+        fixture.journal().set(IGNORE, "1").unwrap().unwrap();
+        assert_eq!(fixture.journal().set(IGNORE, "1").unwrap(), None);
+        fixture.journal().set(ANNOUNCE, "2").unwrap().unwrap();
+        fixture.journal().restore().unwrap();
+        assert_eq!(fixture.value(IGNORE), "7");
+        assert_eq!(fixture.value(ANNOUNCE), "7");
+        assert!(fixture.journal().originals().is_empty());
+        fixture.write(IGNORE, "3");
+        fixture.journal().restore().unwrap();
+        assert_eq!(fixture.value(IGNORE), "3");
+    }
+
+    #[test]
+    fn a_value_that_is_there_already_is_not_recorded() {
+        let fixture = Fixture::new();
+        assert_eq!(fixture.journal().set(IGNORE, "7").unwrap(), None);
+        assert!(fixture.journal().originals().is_empty());
+    }
+
+    #[test]
+    fn undo_goes_back_one_change_only() {
+        let fixture = Fixture::new();
+        let mut journal = fixture.journal();
+        let first = journal.set(IGNORE, "1").unwrap().unwrap();
+        fixture.write(IGNORE, "0");
+        let second = journal.set(IGNORE, "1").unwrap().unwrap();
+        journal.undo(&second).unwrap();
+        assert_eq!(fixture.value(IGNORE), "0");
+        assert_eq!(journal.originals()[IGNORE], "7");
+        journal.undo(&first).unwrap();
+        assert_eq!(fixture.value(IGNORE), "7");
+        assert!(fixture.journal().originals().is_empty());
+    }
+
+    #[test]
+    fn a_setting_that_is_gone_is_forgotten_and_the_rest_restored() {
+        let fixture = Fixture::new();
+        let mut journal = fixture.journal();
+        journal.set(IGNORE, "1").unwrap();
+        journal.set(ANNOUNCE, "2").unwrap();
+        fs::remove_file(path(&fixture.root(), ANNOUNCE).unwrap()).unwrap();
+        journal.restore().unwrap();
+        assert_eq!(fixture.value(IGNORE), "7");
+        assert!(journal.originals().is_empty());
+    }
+
+    #[test]
+    fn a_failed_restore_stays_recorded_and_stops_no_other() {
+        let fixture = Fixture::new();
+        let mut journal = fixture.journal();
+        journal.set(IGNORE, "1").unwrap();
+        journal.set(ANNOUNCE, "2").unwrap();
+        let blocked = path(&fixture.root(), IGNORE).unwrap();
+        fs::remove_file(&blocked).unwrap();
+        fs::create_dir(&blocked).unwrap();
+        assert!(matches!(journal.restore(), Err(Error::Write { .. })));
+        assert_eq!(fixture.value(ANNOUNCE), "7");
+        let left: Vec<_> = fixture.journal().originals().keys().cloned().collect();
+        assert_eq!(left, [IGNORE]);
+    }
+
+    #[test]
+    fn reads_the_kernel() {
+        assert!(children("net.ipv4.conf").unwrap().contains(&"lo".into()));
+        assert!(
+            read("net.ipv4.conf.all.arp_ignore")
+                .unwrap()
+                .parse::<i32>()
+                .is_ok()
+        );
+        let error = read("net.ipv4.conf.all.none").unwrap_err();
+        assert!(error.to_string().contains("net.ipv4.conf.all.none"));
+    }
+}
