@@ -449,7 +449,7 @@ mod tests {
         let asked = question("www.abc.local", WireRecordType::A, DNSClass::IN);
         for questions in [
             vec![],
-            vec![asked.clone(), asked.clone()],
+            vec![asked.clone(), asked],
             vec![question("abc.local", WireRecordType::A, DNSClass::IN)],
             vec![question(
                 "www.abc.local",
