@@ -1,1 +1,280 @@
-//! supervisor.
+//! The supervisor: starts the worker, passes signals on, and cleans up after its death.
+//!
+//! Single-threaded and small, so that it outlives whatever ends the worker. The worker reports what
+//! it holds ([`Holding`]) before the kernel has it; when the worker dies, however it dies, the
+//! supervisor says priority 0 for it, takes its VIPs away and exits non-zero. The table in the
+//! kernel stays as it is, for the next start.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::io::{self, Read, Write};
+use std::net::Ipv4Addr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use lvs_system::netlink::{Connection, Protocol};
+use lvs_system::vrrp_socket::VrrpSocket;
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigSet, Signal, kill};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::unistd::Pid;
+use serde::{Deserialize, Serialize};
+use tracing::{error, warn};
+
+use crate::address::VirtualAddresses;
+use crate::config::VirtualAddress;
+
+/// How long a worker may take to stop; its own steps take milliseconds.
+const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What a virtual router holds on this machine, and how to leave for it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Holding {
+    /// The instance's name.
+    pub instance: String,
+    /// The interface's name.
+    pub interface: String,
+    /// The interface's number.
+    pub interface_index: u32,
+    /// The VIPs with their prefix lengths.
+    pub addresses: Vec<(Ipv4Addr, u8)>,
+    /// Where adverts are sent from.
+    pub source: Ipv4Addr,
+    /// The advert with priority 0, ready to send.
+    pub resignation: Vec<u8>,
+}
+
+/// One line that the worker writes: an instance holds this now, or nothing.
+#[derive(Debug, Serialize, Deserialize)]
+struct Report {
+    instance: String,
+    holding: Option<Holding>,
+}
+
+/// The worker's end: tells the supervisor what would have to be undone.
+#[derive(Clone, Debug)]
+pub struct Estate {
+    supervisor: Arc<Mutex<UnixStream>>,
+}
+
+impl Estate {
+    /// Writes to the supervisor through `stream`.
+    pub fn new(stream: UnixStream) -> Self {
+        Self { supervisor: Arc::new(Mutex::new(stream)) }
+    }
+
+    /// Reports what an instance holds from now on. Returns when the supervisor can read it.
+    pub fn record(&self, instance: &str, holding: Option<Holding>) {
+        let report = Report { instance: instance.to_owned(), holding };
+        let mut line = serde_json::to_vec(&report).expect("a report has only string keys");
+        line.push(b'\n');
+        let mut stream = self.supervisor.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Err(error) = stream.write_all(&line) {
+            // The worker stops by itself when its supervisor is gone.
+            warn!(instance, %error, "the supervisor cannot be told what is held");
+        }
+    }
+}
+
+/// Runs `arguments` of this program as the worker until it ends, and cleans up after it.
+///
+/// The worker's standard input is the channel of its [`Estate`].
+pub fn run(arguments: &[OsString]) -> ExitCode {
+    match Supervisor::start(arguments) {
+        Ok(supervisor) => supervisor.supervise(),
+        Err(error) => {
+            error!(%error, "cannot start the worker");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+struct Supervisor {
+    worker: Child,
+    reports: UnixStream,
+    signals: SignalFd,
+    unread: Vec<u8>,
+    holdings: BTreeMap<String, Holding>,
+    /// Opened while the worker is well, so that nothing can be missing when it isn't.
+    sockets: BTreeMap<u32, VrrpSocket>,
+    stop_by: Option<Instant>,
+}
+
+impl Supervisor {
+    fn start(arguments: &[OsString]) -> io::Result<Self> {
+        let mut handled = SigSet::empty();
+        for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
+            handled.add(signal);
+        }
+        handled.thread_block()?;
+        let signals =
+            SignalFd::with_flags(&handled, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
+        let (reports, channel) = UnixStream::pair()?;
+        reports.set_nonblocking(true)?;
+        // `Command` gives the child an empty signal mask.
+        let worker = Command::new("/proc/self/exe")
+            .args(arguments)
+            .stdin(Stdio::from(OwnedFd::from(channel)))
+            .spawn()?;
+        Ok(Self {
+            worker,
+            reports,
+            signals,
+            unread: Vec::new(),
+            holdings: BTreeMap::new(),
+            sockets: BTreeMap::new(),
+            stop_by: None,
+        })
+    }
+
+    fn supervise(mut self) -> ExitCode {
+        loop {
+            self.wait();
+            if !self.read_reports() {
+                // The kernel closes the files of a dying process before it can be waited for.
+                return self.bury();
+            }
+            self.pass_signals();
+            if self.stop_by.is_some_and(|due| due <= Instant::now()) {
+                error!("the worker did not stop within {} s: ending it", STOP_TIMEOUT.as_secs());
+                self.stop_by = None;
+                self.signal_worker(Signal::SIGKILL);
+            }
+        }
+    }
+
+    fn wait(&self) {
+        let timeout = self.stop_by.map_or(PollTimeout::NONE, |due| {
+            let remaining = due.saturating_duration_since(Instant::now());
+            PollTimeout::try_from(remaining + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX)
+        });
+        let mut descriptors = [
+            PollFd::new(self.signals.as_fd(), PollFlags::POLLIN),
+            PollFd::new(self.reports.as_fd(), PollFlags::POLLIN),
+        ];
+        match poll(&mut descriptors, timeout) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(errno) => error!(error = %errno, "the supervisor cannot wait"),
+        }
+    }
+
+    /// Whether the worker's end of the channel is still open.
+    fn read_reports(&mut self) -> bool {
+        let mut buffer = [0; 4096];
+        let open = loop {
+            match self.reports.read(&mut buffer) {
+                Ok(0) => break false,
+                Ok(length) => self.unread.extend_from_slice(&buffer[..length]),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break true,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    error!(%error, "cannot read what the worker holds");
+                    break false;
+                }
+            }
+        };
+        while let Some(end) = self.unread.iter().position(|byte| *byte == b'\n') {
+            let line: Vec<u8> = self.unread.drain(..=end).collect();
+            match serde_json::from_slice(&line) {
+                Ok(report) => self.note(report),
+                Err(error) => error!(%error, "the worker's report cannot be read"),
+            }
+        }
+        open
+    }
+
+    fn note(&mut self, report: Report) {
+        let Some(holding) = report.holding else {
+            self.holdings.remove(&report.instance);
+            return;
+        };
+        if !self.sockets.contains_key(&holding.interface_index) {
+            match VrrpSocket::open(&holding.interface, holding.interface_index) {
+                Ok(socket) => {
+                    self.sockets.insert(holding.interface_index, socket);
+                }
+                Err(error) => {
+                    error!(interface = %holding.interface, %error, "the supervisor has no socket to say that the worker died");
+                }
+            }
+        }
+        self.holdings.insert(report.instance, holding);
+    }
+
+    fn pass_signals(&mut self) {
+        while let Ok(Some(information)) = self.signals.read_signal() {
+            let Ok(signal) = Signal::try_from(information.ssi_signo as i32) else { continue };
+            self.signal_worker(signal);
+            if signal != Signal::SIGHUP && self.stop_by.is_none() {
+                self.stop_by = Some(Instant::now() + STOP_TIMEOUT);
+            }
+        }
+    }
+
+    fn signal_worker(&self, signal: Signal) {
+        // A worker that has ended meanwhile is noticed by its channel.
+        let _ = kill(Pid::from_raw(self.worker.id() as i32), signal);
+    }
+
+    /// Ends with the worker: nothing it held stays behind.
+    fn bury(mut self) -> ExitCode {
+        self.give_up_holdings();
+        self.signal_worker(Signal::SIGKILL);
+        match self.worker.wait() {
+            Ok(status) => exit_code(status),
+            Err(error) => {
+                error!(%error, "cannot wait for the worker");
+                ExitCode::FAILURE
+            }
+        }
+    }
+
+    /// Priority 0 first, so that the peer takes over while the addresses go.
+    fn give_up_holdings(&self) {
+        for holding in self.holdings.values() {
+            let Some(socket) = self.sockets.get(&holding.interface_index) else { continue };
+            if let Err(error) = socket.send(&holding.resignation, holding.source) {
+                error!(instance = %holding.instance, %error, "cannot say that the worker died");
+            }
+        }
+        if self.holdings.is_empty() {
+            return;
+        }
+        let mut route = match Connection::open(Protocol::Route) {
+            Ok(route) => route,
+            Err(error) => {
+                error!(%error, "cannot remove the addresses of the dead worker");
+                return;
+            }
+        };
+        for holding in self.holdings.values() {
+            let addresses = holding.addresses.iter().map(|&(address, prefix_length)| {
+                VirtualAddress { address, prefix_length }
+            });
+            let addresses: Vec<_> = addresses.collect();
+            let addresses = VirtualAddresses::new(holding.interface_index, &addresses);
+            for failure in addresses.remove(&mut route) {
+                error!(instance = %holding.instance, error = %failure, "address stays behind");
+            }
+            warn!(instance = %holding.instance, "the worker died as active: said priority 0 and removed its addresses");
+        }
+    }
+}
+
+/// The worker's own exit code, or failure when a signal ended it.
+fn exit_code(status: ExitStatus) -> ExitCode {
+    match status.code().map(u8::try_from) {
+        Some(Ok(code)) => ExitCode::from(code),
+        _ => {
+            let signal = status.signal().and_then(|number| Signal::try_from(number).ok());
+            let signal = signal.map_or("an unknown signal", Signal::as_str);
+            error!(signal, "the worker was ended");
+            ExitCode::FAILURE
+        }
+    }
+}
