@@ -1,0 +1,66 @@
+//! Real BIND servers that hold the zone `abc.local`.
+
+use std::net::Ipv4Addr;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+
+use crate::dns::Questions;
+use crate::lab::{Host, Process};
+
+/// How long named may take to answer: it starts slowly on an emulated processor.
+const START_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Starts named on `host` and waits until it answers. `www.abc.local` has the address `www`, which
+/// tells the servers apart.
+///
+/// named has no recursion; it finds addresses that are added later by itself, as it does on real
+/// servers (`automatic-interface-scan`).
+///
+/// # Errors
+/// When it doesn't answer on the loopback address within 30 s; the message has its output.
+pub fn start(host: &Host, www: Ipv4Addr) -> Result<Process> {
+    host.write_file("named/abc.local.zone", &zone(www))?;
+    let file = host.write_file("named/named.conf", CONFIGURATION)?;
+    let file = file.to_string_lossy();
+    // One worker thread: several would only compete for two processors.
+    let mut named = host.spawn("named", ["-g", "-n", "1", "-c", &file])?;
+    let start = Instant::now();
+    loop {
+        let question = Questions::new(Ipv4Addr::LOCALHOST).timeout(Duration::from_millis(200));
+        if question
+            .ask(host)
+            .is_ok_and(|answer| answer == www.to_string())
+        {
+            return Ok(named);
+        }
+        if !named.is_running() || start.elapsed() > START_TIMEOUT {
+            bail!("named on {} doesn't answer:\n{}", host.name(), named.log());
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+const CONFIGURATION: &str = r#"options {
+    directory "/run/lab/named";
+    pid-file "/run/lab/named/named.pid";
+    session-keyfile "/run/lab/named/session.key";
+    listen-on { any; };
+    listen-on-v6 { none; };
+    recursion no;
+    dnssec-validation no;
+    empty-zones-enable no;
+};
+controls { };
+zone "abc.local" { type primary; file "abc.local.zone"; };
+"#;
+
+fn zone(www: Ipv4Addr) -> String {
+    format!(
+        "$TTL 60\n\
+         @ IN SOA ns.abc.local. hostmaster.abc.local. 1 3600 600 86400 60\n\
+         @ IN NS ns.abc.local.\n\
+         ns IN A 127.0.0.1\n\
+         www IN A {www}\n"
+    )
+}

@@ -1,0 +1,292 @@
+//! Frames on the interfaces of a host, with the kernel's time stamps.
+
+use std::io::IoSliceMut;
+use std::net::Ipv4Addr;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result, bail};
+use nix::net::if_::if_indextoname;
+use nix::sys::socket::{
+    AddressFamily, ControlMessageOwned, LinkAddr, MsgFlags, SockFlag, SockProtocol, SockType,
+    recvmsg, setsockopt, socket, sockopt,
+};
+use nix::sys::time::TimeValLike;
+use pnet::packet::Packet;
+use pnet::packet::arp::{ArpOperations, ArpPacket};
+use pnet::packet::ethernet::{EtherTypes, EthernetPacket};
+use pnet::packet::ip::IpNextHeaderProtocol;
+use pnet::packet::ipv4::Ipv4Packet;
+
+use crate::lab::{Host, Mac};
+
+/// `PACKET_OUTGOING` (`linux/if_packet.h`).
+const OUTGOING: u8 = 4;
+/// VRRP's protocol number (RFC 9568, section 5.1.1.4).
+const VRRP: IpNextHeaderProtocol = IpNextHeaderProtocol(112);
+
+/// One frame.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Frame {
+    /// When the kernel saw it.
+    pub at: Instant,
+    /// The interface's name.
+    pub interface: String,
+    /// Whether the host sent it.
+    pub outgoing: bool,
+    /// From the Ethernet header on.
+    pub bytes: Vec<u8>,
+}
+
+/// An ARP message (RFC 826) over Ethernet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Arp {
+    /// Whether it is a request; a reply otherwise.
+    pub request: bool,
+    /// The Ethernet header's source.
+    pub source: Mac,
+    /// The Ethernet header's destination.
+    pub destination: Mac,
+    /// Sender hardware address.
+    pub sender_mac: Mac,
+    /// Sender protocol address.
+    pub sender: Ipv4Addr,
+    /// Target hardware address.
+    pub target_mac: Mac,
+    /// Target protocol address.
+    pub target: Ipv4Addr,
+}
+
+impl Arp {
+    /// Whether sender and target are the same address: an announcement.
+    pub fn is_gratuitous(&self) -> bool {
+        self.sender == self.target
+    }
+}
+
+/// A VRRP advert over IPv4 (RFC 9568, section 5; version 2: RFC 3768). Nothing is verified.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Advert {
+    /// Source address of the IPv4 header.
+    pub source: Ipv4Addr,
+    /// Destination address of the IPv4 header.
+    pub destination: Ipv4Addr,
+    /// Time to live of the IPv4 header.
+    pub ttl: u8,
+    /// Version, 2 or 3.
+    pub version: u8,
+    /// Virtual router identifier.
+    pub virtual_router_id: u8,
+    /// Priority; 0 says that the sender stops.
+    pub priority: u8,
+    /// The VRRP message, from its first byte.
+    pub bytes: Vec<u8>,
+}
+
+impl Frame {
+    /// The ARP message in it, if it is one.
+    pub fn arp(&self) -> Option<Arp> {
+        let ethernet = EthernetPacket::new(&self.bytes)?;
+        if ethernet.get_ethertype() != EtherTypes::Arp {
+            return None;
+        }
+        let arp = ArpPacket::new(ethernet.payload())?;
+        Some(Arp {
+            request: arp.get_operation() == ArpOperations::Request,
+            source: ethernet.get_source().octets(),
+            destination: ethernet.get_destination().octets(),
+            sender_mac: arp.get_sender_hw_addr().octets(),
+            sender: arp.get_sender_proto_addr(),
+            target_mac: arp.get_target_hw_addr().octets(),
+            target: arp.get_target_proto_addr(),
+        })
+    }
+
+    /// The VRRP advert in it, if it is one over IPv4.
+    pub fn advert(&self) -> Option<Advert> {
+        let ethernet = EthernetPacket::new(&self.bytes)?;
+        if ethernet.get_ethertype() != EtherTypes::Ipv4 {
+            return None;
+        }
+        let packet = Ipv4Packet::new(ethernet.payload())?;
+        if packet.get_next_level_protocol() != VRRP {
+            return None;
+        }
+        let message = packet.payload();
+        let [first, virtual_router_id, priority, ..] = *message else {
+            return None;
+        };
+        Some(Advert {
+            source: packet.get_source(),
+            destination: packet.get_destination(),
+            ttl: packet.get_ttl(),
+            version: first >> 4,
+            virtual_router_id,
+            priority,
+            bytes: message.to_vec(),
+        })
+    }
+}
+
+/// A running capture on all interfaces of a host, `lo` included.
+#[derive(Debug)]
+pub struct Capture {
+    frames: Arc<Mutex<Vec<Frame>>>,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Capture {
+    /// Starts to capture; every frame from the return of this call on is there.
+    pub fn start(host: &Host) -> Result<Self> {
+        let socket = host
+            .within(open)
+            .with_context(|| format!("no capture on {}", host.name()))?;
+        let frames = Arc::default();
+        let stop = Arc::new(AtomicBool::new(false));
+        let (own_frames, own_stop) = (Arc::clone(&frames), stop.clone());
+        let thread = host.thread(move || read(&socket, &own_frames, &own_stop));
+        Ok(Self {
+            frames,
+            stop,
+            thread: Some(thread),
+        })
+    }
+
+    /// The frames until now for which `wanted` is true.
+    pub fn frames(&self, wanted: impl Fn(&Frame) -> bool) -> Vec<Frame> {
+        self.lock().iter().filter(|f| wanted(f)).cloned().collect()
+    }
+
+    /// All ARP messages until now, with the frames they came in.
+    pub fn arps(&self) -> Vec<(Frame, Arp)> {
+        self.decoded(Frame::arp)
+    }
+
+    /// All VRRP adverts until now, with the frames they came in.
+    pub fn adverts(&self) -> Vec<(Frame, Advert)> {
+        self.decoded(Frame::advert)
+    }
+
+    /// Waits for a frame for which `wanted` is true; one that was captured already counts.
+    ///
+    /// # Errors
+    /// When none came within `limit`.
+    pub fn wait_for(
+        &self,
+        what: &str,
+        limit: Duration,
+        wanted: impl Fn(&Frame) -> bool,
+    ) -> Result<Frame> {
+        let start = Instant::now();
+        loop {
+            if let Some(frame) = self.lock().iter().find(|frame| wanted(frame)) {
+                return Ok(frame.clone());
+            }
+            if start.elapsed() > limit {
+                bail!("no {what} within {limit:?}");
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    fn decoded<T>(&self, decode: impl Fn(&Frame) -> Option<T>) -> Vec<(Frame, T)> {
+        self.lock()
+            .iter()
+            .filter_map(|frame| Some((frame.clone(), decode(frame)?)))
+            .collect()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Frame>> {
+        self.frames.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Capture {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::SeqCst);
+        if let Some(thread) = self.thread.take() {
+            // Its panic would show as missing frames.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn open() -> Result<OwnedFd> {
+    // Not bound, it hears all interfaces, and each frame says which one it came by.
+    let socket = socket(
+        AddressFamily::Packet,
+        SockType::Raw,
+        SockFlag::SOCK_CLOEXEC,
+        SockProtocol::EthAll,
+    )?;
+    setsockopt(&socket, sockopt::ReceiveTimestampns, &true)?;
+    setsockopt(&socket, sockopt::RcvBuf, &(4 << 20))?;
+    // So that the thread looks whether it shall stop.
+    setsockopt(
+        &socket,
+        sockopt::ReceiveTimeout,
+        &nix::sys::time::TimeVal::milliseconds(50),
+    )?;
+    Ok(socket)
+}
+
+fn read(socket: &OwnedFd, frames: &Mutex<Vec<Frame>>, stop: &AtomicBool) {
+    let (instant, wall) = (Instant::now(), SystemTime::now());
+    let mut buffer = vec![0; 1 << 16];
+    let mut control = nix::cmsg_space!(nix::sys::time::TimeSpec);
+    while !stop.load(Ordering::SeqCst) {
+        let mut parts = [IoSliceMut::new(&mut buffer)];
+        let Ok(message) = recvmsg::<LinkAddr>(
+            socket.as_raw_fd(),
+            &mut parts,
+            Some(&mut control),
+            MsgFlags::empty(),
+        ) else {
+            continue;
+        };
+        let Some(address) = message.address else {
+            continue;
+        };
+        let stamp = message
+            .cmsgs()
+            .into_iter()
+            .flatten()
+            .find_map(|item| match item {
+                ControlMessageOwned::ScmTimestampns(stamp) => Some(Duration::from(stamp)),
+                _ => None,
+            });
+        let at = stamp
+            .and_then(|stamp| monotonic(instant, wall, UNIX_EPOCH + stamp))
+            .unwrap_or_else(Instant::now);
+        let bytes = message.iovs().next().unwrap_or_default().to_vec();
+        let frame = Frame {
+            at,
+            interface: interface_name(address.ifindex()),
+            outgoing: address.pkttype() == OUTGOING,
+            bytes,
+        };
+        frames
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(frame);
+    }
+}
+
+/// The kernel stamps with the wall clock; tests compare with [`Instant`].
+fn monotonic(instant: Instant, wall: SystemTime, stamp: SystemTime) -> Option<Instant> {
+    match stamp.duration_since(wall) {
+        Ok(later) => instant.checked_add(later),
+        Err(earlier) => instant.checked_sub(earlier.duration()),
+    }
+}
+
+fn interface_name(index: usize) -> String {
+    if_indextoname(index as u32)
+        .ok()
+        .and_then(|name| name.into_string().ok())
+        .unwrap_or_else(|| index.to_string())
+}

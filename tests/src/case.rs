@@ -1,0 +1,129 @@
+//! What a test is, and how one is run.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::sync::{Mutex, Once, PoisonError};
+use std::time::Duration;
+
+use anyhow::Result;
+
+use crate::lab::Lab;
+
+/// What a case asks of the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Needs {
+    /// Namespaces, veth and bridges: it runs on the host's kernel (program `host`).
+    Namespaces,
+    /// IPVS too: it runs in the guest, or on a host that has IPVS (program `guest`).
+    Ipvs,
+}
+
+/// A test. It fails when its function returns an error or panics.
+#[derive(Clone, Copy, Debug)]
+pub struct Case {
+    /// `theme::what_it_shows`.
+    pub name: &'static str,
+    /// Where it can run.
+    pub needs: Needs,
+    /// It is ended and has failed when it takes longer.
+    pub limit: Duration,
+    run: fn(&mut Lab) -> Result<()>,
+}
+
+impl Case {
+    /// A case that runs on the host's kernel and may take two minutes.
+    pub const fn new(name: &'static str, run: fn(&mut Lab) -> Result<()>) -> Self {
+        Self {
+            name,
+            needs: Needs::Namespaces,
+            limit: Duration::from_secs(120),
+            run,
+        }
+    }
+
+    /// The same case, in the guest.
+    pub const fn needing_ipvs(mut self) -> Self {
+        self.needs = Needs::Ipvs;
+        self
+    }
+
+    /// The same case with another limit.
+    pub const fn within(mut self, limit: Duration) -> Self {
+        self.limit = limit;
+        self
+    }
+
+    /// Runs the case in a fresh lab.
+    ///
+    /// # Errors
+    /// What failed, followed by the ends of all logs in the lab.
+    pub fn run(&self) -> Result<(), String> {
+        let directory = log_directory(self.name);
+        let _ = std::fs::remove_dir_all(&directory);
+        keep_panics();
+        panics().clear();
+        // Everything in here is dropped before the result is looked at, the lab included.
+        let outcome = catch_unwind(AssertUnwindSafe(|| {
+            let mut lab = Lab::new(directory.clone()).map_err(|error| format!("{error:#}"))?;
+            let outcome = catch_unwind(AssertUnwindSafe(|| (self.run)(&mut lab)));
+            let failure = match outcome {
+                Ok(Ok(())) => return Ok(()),
+                Ok(Err(error)) => format!("{error:#}"),
+                Err(_) => panics().join("\n"),
+            };
+            Err(format!("{failure}\n{}", lab.logs(LOG_LINES)))
+        }));
+        outcome.unwrap_or_else(|_| Err(panics().join("\n")))
+    }
+
+    /// As [`Case::run`], but ends the whole program when the case exceeds its limit.
+    ///
+    /// A thread can't be ended, so there is no other way; all processes of the lab end with it.
+    pub(crate) fn run_guarded(&self) -> Result<(), String> {
+        let (finished, watched) = channel::<()>();
+        let case = *self;
+        let guard = std::thread::spawn(move || {
+            if watched.recv_timeout(case.limit) == Err(RecvTimeoutError::Timeout) {
+                eprintln!(
+                    "\n{} FAILED: not done after {:?}, the run ends here",
+                    case.name, case.limit
+                );
+                std::process::exit(101);
+            }
+        });
+        let outcome = self.run();
+        drop(finished);
+        // It ends as soon as the channel is closed.
+        let _ = guard.join();
+        outcome
+    }
+}
+
+/// Lines of each log that a failure shows.
+const LOG_LINES: usize = 40;
+
+/// The folder for a case's logs: below the build's target folder, so that `cargo clean` takes it,
+/// or in memory where that can't be written (the guest).
+fn log_directory(name: &str) -> PathBuf {
+    let name = name.replace("::", ".");
+    crate::guest::target_directory()
+        .map(|target| target.join("lab").join(&name))
+        .ok()
+        .filter(|directory| std::fs::create_dir_all(directory).is_ok())
+        .unwrap_or_else(|| std::env::temp_dir().join("lvs-lab").join(name))
+}
+
+static PANICS: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+fn panics() -> std::sync::MutexGuard<'static, Vec<String>> {
+    PANICS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Collects the messages of panics, wherever they happen, instead of printing them.
+fn keep_panics() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        std::panic::set_hook(Box::new(|panic| panics().push(panic.to_string())));
+    });
+}
