@@ -1,1 +1,284 @@
-//! engine.
+//! Where role, verdicts and configuration meet and become desired state.
+//!
+//! The engine holds no sockets and decides nothing about packets: it hears of verdicts and
+//! transitions, says what the forwarding table should be, and tells the VRRP thread when this
+//! machine is ready to serve. Called by [`crate::worker`] only.
+
+use std::collections::{HashMap, HashSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use lvs_proto::health::Verdict;
+use lvs_proto::ipvs::{self, Destination, DestinationKey, Protocol, ServiceFlags, ServiceKey};
+use tokio::sync::mpsc::UnboundedSender;
+use tokio::task::AbortHandle;
+use tracing::info;
+
+use crate::config::{Check, Configuration, Dataplane, Holder, Service};
+use crate::dataplane::{
+    Desired, DesiredDestination, DesiredService, Presence, TableEvent, TableThread,
+};
+use crate::health::{self, Subject};
+use crate::metrics::{self, Metrics};
+use crate::vrrp::{self, VrrpThread};
+
+/// The state of the worker.
+pub struct Engine {
+    configuration: Configuration,
+    verdicts: HashMap<Subject, Verdict>,
+    checkers: HashMap<Subject, Checker>,
+    /// Instances whose services can be served.
+    ready: HashSet<String>,
+    /// The table that was asked for last, and the last one that the kernel has.
+    asked: u64,
+    applied: u64,
+    vrrp: VrrpThread,
+    table: TableThread,
+    metrics: Arc<Metrics>,
+    health_events: UnboundedSender<health::Event>,
+}
+
+struct Checker {
+    check: Check,
+    port: u16,
+    handle: AbortHandle,
+}
+
+impl Engine {
+    /// Starts the checkers and asks for the first table.
+    pub fn start(
+        configuration: Configuration,
+        vrrp: VrrpThread,
+        table: TableThread,
+        metrics: Arc<Metrics>,
+        health_events: UnboundedSender<health::Event>,
+    ) -> Self {
+        let mut engine = Self {
+            configuration,
+            verdicts: HashMap::new(),
+            checkers: HashMap::new(),
+            ready: HashSet::new(),
+            asked: 0,
+            applied: 0,
+            vrrp,
+            table,
+            metrics,
+            health_events,
+        };
+        engine.arrange_checkers();
+        engine.ask_for_table();
+        engine.update_readiness();
+        engine
+    }
+
+    /// Goes on with another configuration. Servers that stay keep their verdicts, instances that
+    /// stay their state.
+    pub fn configure(&mut self, configuration: Configuration) {
+        self.configuration = configuration;
+        self.metrics.reloaded(true);
+        self.vrrp.configure(self.configuration.instances.clone());
+        self.ready.clear();
+        self.arrange_checkers();
+        self.ask_for_table();
+        self.update_readiness();
+    }
+
+    /// Counts a configuration that was refused; nothing else changes.
+    pub fn refuse(&mut self) {
+        self.metrics.reloaded(false);
+    }
+
+    /// A verdict has changed.
+    pub fn hear_health(&mut self, event: health::Event) {
+        // A checker that was ended may have had a last word.
+        if let Some(verdict) = self.verdicts.get_mut(&event.subject) {
+            *verdict = event.verdict;
+            self.ask_for_table();
+            self.update_readiness();
+        }
+    }
+
+    /// The kernel has a table that was asked for.
+    pub fn hear_table(&mut self, event: TableEvent) {
+        let TableEvent::Applied { generation } = event;
+        self.applied = generation;
+        self.update_readiness();
+    }
+
+    /// A virtual router has changed.
+    pub fn hear_vrrp(&mut self, event: vrrp::Event) {
+        if let vrrp::Event::Removed { instance } = event {
+            let replaced = self.configuration.instances.iter().any(|i| i.name == instance);
+            if !replaced {
+                self.metrics.forget_vrrp(&instance);
+            }
+        }
+    }
+
+    /// Leaves the LAN first, so that the peer takes over, then takes the table away.
+    pub fn stop(self) {
+        info!("stopping");
+        self.vrrp.stop();
+        for checker in self.checkers.into_values() {
+            checker.handle.abort();
+        }
+        self.table.stop();
+    }
+
+    fn arrange_checkers(&mut self) {
+        let wanted: Vec<_> = self.configuration.services.iter().flat_map(subjects).collect();
+        let kept: HashSet<&Subject> = wanted.iter().map(|(subject, ..)| subject).collect();
+        let forgotten: Vec<Subject> =
+            self.verdicts.keys().filter(|subject| !kept.contains(subject)).cloned().collect();
+        for subject in forgotten {
+            self.forget(&subject);
+        }
+        for (subject, port, check) in wanted {
+            let Some(check) = check else {
+                // Nobody asks, so nobody doubts.
+                self.end_checker(&subject);
+                self.verdicts.insert(subject, Verdict::Healthy);
+                continue;
+            };
+            let same = |running: &Checker| running.check == check && running.port == port;
+            if self.checkers.get(&subject).is_some_and(same) {
+                continue;
+            }
+            self.end_checker(&subject);
+            let verdict = *self.verdicts.entry(subject.clone()).or_insert(Verdict::Unknown);
+            let real_server = subject.real_server.to_string();
+            let metrics = self.metrics.probe(&subject.service, subject.protocol, &real_server);
+            metrics.set_verdict(verdict);
+            let handle = health::spawn(
+                subject.clone(),
+                port,
+                check.clone(),
+                metrics,
+                self.health_events.clone(),
+            );
+            self.checkers.insert(subject, Checker { check, port, handle });
+        }
+    }
+
+    fn end_checker(&mut self, subject: &Subject) {
+        if let Some(checker) = self.checkers.remove(subject) {
+            checker.handle.abort();
+            let real_server = subject.real_server.to_string();
+            self.metrics.forget_probe(&subject.service, subject.protocol, &real_server);
+        }
+    }
+
+    fn forget(&mut self, subject: &Subject) {
+        self.verdicts.remove(subject);
+        self.end_checker(subject);
+        let traffic_of = |real_server: String| metrics::Subject {
+            service: subject.service.clone(),
+            protocol: subject.protocol.to_string(),
+            real_server,
+        };
+        self.metrics.kernel().forget(&traffic_of(subject.real_server.to_string()));
+        let service_stays = self.configuration.services.iter().any(|service| {
+            service.name == subject.service && service.protocols.contains(&subject.protocol)
+        });
+        if !service_stays {
+            self.metrics.kernel().forget(&traffic_of(String::new()));
+        }
+    }
+
+    fn ask_for_table(&mut self) {
+        self.asked += 1;
+        self.table.set(self.asked, desired(&self.configuration, &self.verdicts));
+    }
+
+    /// An instance is ready once there is a verdict on every server of its services and the
+    /// kernel's table follows them all.
+    fn update_readiness(&mut self) {
+        for instance in &self.configuration.instances {
+            if self.ready.contains(&instance.name) {
+                continue;
+            }
+            let held = |service: &&Service| {
+                matches!(&service.holder, Holder::Instance(name) if *name == instance.name)
+            };
+            let mut services = self.configuration.services.iter().filter(held).peekable();
+            let table_follows = services.peek().is_none() || self.applied == self.asked;
+            let known = services.flat_map(subjects).all(|(subject, ..)| {
+                self.verdicts.get(&subject).is_some_and(|verdict| *verdict != Verdict::Unknown)
+            });
+            if known && table_follows {
+                self.ready.insert(instance.name.clone());
+                self.vrrp.set_ready(&instance.name, true);
+                info!(instance = %instance.name, "ready to serve");
+            }
+        }
+    }
+}
+
+/// Every server of a service, once for each protocol.
+fn subjects(service: &Service) -> impl Iterator<Item = (Subject, u16, Option<Check>)> + '_ {
+    service.protocols.iter().flat_map(move |protocol| {
+        service.real_servers.iter().map(move |server| {
+            let subject = Subject {
+                service: service.name.clone(),
+                protocol: *protocol,
+                real_server: server.address,
+            };
+            (subject, service.port.get(), service.check.clone())
+        })
+    })
+}
+
+/// What the forwarding table should be.
+fn desired(configuration: &Configuration, verdicts: &HashMap<Subject, Verdict>) -> Desired {
+    let mut desired = Desired::default();
+    if configuration.dataplane == Dataplane::None {
+        return desired;
+    }
+    for service in &configuration.services {
+        for protocol in &service.protocols {
+            let wanted = desired_service(service, *protocol, verdicts);
+            desired.services.insert(wanted.service.key, wanted);
+        }
+    }
+    desired
+}
+
+fn desired_service(
+    service: &Service,
+    protocol: Protocol,
+    verdicts: &HashMap<Subject, Verdict>,
+) -> DesiredService {
+    let port = service.port.get();
+    let one_packet = protocol == Protocol::Udp && service.one_packet_scheduling.enabled;
+    let destinations = service.real_servers.iter().map(|server| {
+        let key = DestinationKey { address: IpAddr::from(server.address), port };
+        let subject = Subject {
+            service: service.name.clone(),
+            protocol,
+            real_server: server.address,
+        };
+        let presence = match verdicts.get(&subject) {
+            Some(Verdict::Healthy) => Presence::Present,
+            Some(Verdict::Unhealthy) => Presence::Absent,
+            Some(Verdict::Unknown) | None => Presence::AsFound,
+        };
+        let destination = Destination {
+            key,
+            forwarding: service.forwarding,
+            weight: u32::from(server.weight),
+            upper_threshold: 0,
+            lower_threshold: 0,
+        };
+        (key, DesiredDestination { destination, presence })
+    });
+    DesiredService {
+        name: service.name.clone(),
+        service: ipvs::Service {
+            key: ServiceKey { address: IpAddr::from(service.address), port, protocol },
+            scheduler: Some(service.scheduler),
+            flags: if one_packet { ServiceFlags::ONE_PACKET } else { ServiceFlags::NONE },
+            persistence: None,
+        },
+        destinations: destinations.collect(),
+    }
+}

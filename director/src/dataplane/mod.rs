@@ -11,6 +11,7 @@ mod ipvs;
 mod plan;
 mod reconcile;
 mod table;
+mod thread;
 
 pub use ipvs::{IpvsPlane, OpenPlaneError};
 pub use plan::{Action, Change, Plan, plan};
@@ -18,3 +19,4 @@ pub use reconcile::{Complaint, Failure, Outcome, Plane, PlaneError, Reconciler, 
 pub use table::{
     Actual, ActualService, Desired, DesiredDestination, DesiredService, Owned, Presence,
 };
+pub use thread::{SpawnError, TableEvent, TableThread, spawn};
