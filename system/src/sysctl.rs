@@ -81,9 +81,12 @@ pub struct Journal {
 /// One change made by [`Journal::set`], enough to take it back.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
-    name: String,
-    found: String,
-    newly_recorded: bool,
+    /// The setting.
+    pub name: String,
+    /// Its value before the change.
+    pub found: String,
+    /// Whether that value was recorded by this change, or an earlier one before it.
+    pub newly_recorded: bool,
 }
 
 impl Journal {
