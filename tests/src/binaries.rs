@@ -32,7 +32,7 @@ pub fn path(name: &str) -> Result<PathBuf> {
 ///
 /// It is looked up once, before any namespace is entered: a thread in another mount namespace than
 /// the program was started in, below a chroot, gets a path from the wrong root.
-pub(crate) fn this_program() -> Result<PathBuf> {
+pub fn this_program() -> Result<PathBuf> {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     if let Some(program) = PROGRAM.get() {
         return Ok(program.clone());

@@ -209,6 +209,13 @@ pub fn wait_until(
     Ok(start.elapsed())
 }
 
+/// The numbers of all processes of the lab's PID namespace, this program's own 1 included, sorted.
+pub fn processes() -> Vec<i32> {
+    let mut all: Vec<i32> = process::all().collect();
+    all.sort_unstable();
+    all
+}
+
 /// Reads `address/prefix`.
 fn parse_address(text: &str) -> Result<(IpAddr, u8)> {
     let (address, prefix) = text

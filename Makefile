@@ -1,0 +1,33 @@
+# `make demo` and `make test` are the two commands to know; both prepare what they need.
+# Neither needs root, except tests/setup where Debian packages are missing.
+
+CARGO ?= cargo
+
+.PHONY: demo test setup build check unit lab-host lab-guest
+
+demo: setup build
+	$(CARGO) run --quiet -p lvs-tests --bin demo
+
+test: check unit lab-host lab-guest
+
+setup:
+	tests/setup
+
+# Programs and tests together, so that no test runs a stale program.
+build:
+	$(CARGO) build --workspace --bins --tests
+
+check:
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+
+unit: build
+	$(CARGO) test --workspace --lib --bins --tests --exclude lvs-tests
+	$(CARGO) test -p lvs-tests --lib
+	$(CARGO) test --workspace --doc
+
+lab-host: setup build
+	$(CARGO) test -p lvs-tests --test host
+
+lab-guest: setup build
+	$(CARGO) test -p lvs-tests --test guest
