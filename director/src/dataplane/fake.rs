@@ -21,6 +21,8 @@ pub(super) struct FakeKernel {
     pub(super) services: BTreeMap<ServiceKey, (Service, BTreeMap<DestinationKey, Destination>)>,
     /// Destinations that are refused with EINVAL.
     pub(super) refused: BTreeSet<DestinationKey>,
+    /// Schedulers that this kernel has no module for.
+    pub(super) refused_schedulers: Vec<Scheduler>,
 }
 
 impl FakeKernel {
@@ -61,6 +63,10 @@ impl FakeKernel {
             Command::NewService(service) => {
                 if self.services.contains_key(&service.key) {
                     return Err(kernel(Errno::EEXIST));
+                }
+                let scheduler = service.scheduler;
+                if scheduler.is_some_and(|wanted| self.refused_schedulers.contains(&wanted)) {
+                    return Err(kernel(Errno::ENOENT));
                 }
                 self.services
                     .insert(service.key, (service, BTreeMap::new()));
@@ -222,7 +228,7 @@ pub(super) fn any_kernel() -> impl Strategy<Value = FakeKernel> {
                 (service.key, (service, destinations.collect()))
             })
             .collect(),
-        refused: BTreeSet::new(),
+        ..FakeKernel::default()
     })
 }
 

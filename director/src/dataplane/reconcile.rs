@@ -291,3 +291,221 @@ impl fmt::Display for Failure {
         write!(formatter, "{}: {}", self.change, self.error)
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::collections::VecDeque;
+
+    use lvs_proto::ipvs::{Command, Scheduler, Service};
+
+    use super::super::fake::{self, FakeKernel};
+    use super::super::table::Presence;
+    use super::*;
+
+    /// A kernel, and what somebody else does to it just before changes arrive.
+    #[derive(Default)]
+    struct FakePlane {
+        kernel: FakeKernel,
+        strangers: VecDeque<Vec<Command>>,
+        prepared: bool,
+    }
+
+    impl Plane for FakePlane {
+        fn prepare(&mut self) -> Result<(), PlaneError> {
+            self.prepared = true;
+            Ok(())
+        }
+
+        fn read(&mut self) -> Result<Actual, PlaneError> {
+            Ok(self.kernel.actual())
+        }
+
+        fn apply(&mut self, changes: &[Change]) -> Vec<Result<(), netlink::Error>> {
+            for command in self.strangers.pop_front().unwrap_or_default() {
+                self.kernel.execute(&command).unwrap();
+            }
+            let results = changes
+                .iter()
+                .map(|change| self.kernel.execute(&change.command()));
+            results.collect()
+        }
+
+        fn release(&mut self) -> Result<(), PlaneError> {
+            self.prepared = false;
+            Ok(())
+        }
+    }
+
+    fn open(plane: FakePlane, directory: &Path) -> Reconciler<FakePlane> {
+        Reconciler::open(plane, directory).unwrap()
+    }
+
+    /// The service of that number with two servers.
+    fn desired(number: u8) -> Desired {
+        let service = fake::service(fake::service_key(number));
+        let servers = [
+            (fake::destination(0, 1), Presence::Present),
+            (fake::destination(1, 1), Presence::Present),
+        ];
+        let service = fake::desired_service(service, servers);
+        Desired {
+            services: [(service.service.key, service)].into(),
+        }
+    }
+
+    fn written(lines: &[impl ToString]) -> Vec<String> {
+        lines.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn a_second_reconciliation_does_nothing_and_withdrawal_leaves_the_rest() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut plane = FakePlane::default();
+        let stranger = fake::service_key(3);
+        plane.kernel.add_service(fake::service(stranger));
+        let before = plane.kernel.clone();
+        let mut reconciler = open(plane, directory.path());
+
+        let first = reconciler.reconcile(&desired(0)).unwrap();
+        assert_eq!(first.changes.len(), 3);
+        assert!(first.failures.is_empty());
+        assert!(first.complaints.is_empty());
+        assert!(reconciler.plane.prepared);
+        assert!(reconciler.plan(&desired(0)).unwrap().is_empty());
+        let second = reconciler.reconcile(&desired(0)).unwrap();
+        assert!(second.changes.is_empty());
+        let counters = reconciler.statistics().unwrap();
+        assert_eq!(counters.len(), 1);
+        assert_eq!(counters[0].name, "resolver");
+        assert_eq!(counters[0].destinations.len(), 2);
+
+        let last = reconciler.withdraw().unwrap();
+        assert_eq!(
+            written(&last.changes),
+            ["service resolver 192.0.2.100:53/udp: remove"]
+        );
+        assert!(!reconciler.plane.prepared);
+        assert_eq!(reconciler.plane.kernel, before);
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn an_empty_table_needs_no_settings() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut reconciler = open(FakePlane::default(), directory.path());
+        reconciler.reconcile(&Desired::default()).unwrap();
+        assert!(!reconciler.plane.prepared);
+    }
+
+    #[test]
+    fn a_service_dropped_while_the_director_was_away_is_removed() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut reconciler = open(FakePlane::default(), directory.path());
+        reconciler.reconcile(&desired(0)).unwrap();
+
+        let mut restarted = open(reconciler.plane, directory.path());
+        let outcome = restarted.reconcile(&desired(1)).unwrap();
+        let written = written(&outcome.changes);
+        assert_eq!(written.len(), 4);
+        assert_eq!(written[3], "service resolver 192.0.2.100:53/udp: remove");
+
+        // Without the record the service is somebody else's.
+        let elsewhere = tempfile::tempdir().unwrap();
+        let mut forgetful = open(restarted.plane, elsewhere.path());
+        let outcome = forgetful.reconcile(&Desired::default()).unwrap();
+        assert!(outcome.changes.is_empty());
+    }
+
+    #[test]
+    fn a_table_that_changed_under_the_plan_is_read_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut plane = FakePlane::default();
+        let key = fake::service_key(0);
+        let other_scheduler = Service {
+            scheduler: Some(Scheduler::RoundRobin),
+            ..fake::service(key)
+        };
+        // EEXIST on the new service, and then on a new server.
+        plane.strangers = [
+            vec![
+                Command::NewService(other_scheduler),
+                Command::NewDestination(key, fake::destination(3, 1)),
+                Command::NewDestination(key, fake::destination(1, 7)),
+            ],
+            // ESRCH on all that the second pass does.
+            vec![Command::DeleteService(key)],
+        ]
+        .into();
+        let mut reconciler = open(plane, directory.path());
+        let outcome = reconciler.reconcile(&desired(0)).unwrap();
+        assert!(
+            outcome.failures.is_empty(),
+            "{:?}",
+            written(&outcome.failures)
+        );
+        assert!(reconciler.plan(&desired(0)).unwrap().is_empty());
+        assert_eq!(reconciler.plane.kernel.services[&key].1.len(), 2);
+    }
+
+    #[test]
+    fn what_is_gone_already_counts_as_removed() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut reconciler = open(FakePlane::default(), directory.path());
+        reconciler.reconcile(&desired(0)).unwrap();
+        reconciler.plane.strangers = [vec![Command::Flush]].into();
+        let outcome = reconciler.withdraw().unwrap();
+        assert_eq!(outcome.changes.len(), 1);
+        assert!(outcome.failures.is_empty());
+        assert!(reconciler.owned.is_empty());
+    }
+
+    #[test]
+    fn a_refusal_names_service_server_and_reason_and_stops_nothing_else() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut plane = FakePlane::default();
+        let refused = fake::destination(0, 1).key;
+        plane.kernel.refused.insert(refused);
+        let mut reconciler = open(plane, directory.path());
+        let outcome = reconciler.reconcile(&desired(0)).unwrap();
+        assert_eq!(
+            written(&outcome.failures),
+            [
+                "service resolver 192.0.2.100:53/udp: add server 192.0.2.10:53, \
+                 forwarding direct-routing, weight 1: Invalid argument"
+            ]
+        );
+        assert_eq!(outcome.changes.len(), 2);
+
+        reconciler.plane.kernel.refused.clear();
+        let outcome = reconciler.reconcile(&desired(0)).unwrap();
+        assert_eq!(outcome.changes.len(), 1);
+        assert!(outcome.failures.is_empty());
+    }
+
+    #[test]
+    fn a_refused_service_is_reported_once_and_not_for_each_of_its_servers() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut plane = FakePlane::default();
+        plane.kernel.refused_schedulers = vec![Scheduler::WeightedRoundRobin];
+        let mut reconciler = open(plane, directory.path());
+        let outcome = reconciler.reconcile(&desired(0)).unwrap();
+        assert_eq!(
+            written(&outcome.failures),
+            ["service resolver 192.0.2.100:53/udp: add, scheduler wrr: \
+                 No such file or directory"]
+        );
+        assert!(outcome.changes.is_empty());
+    }
+
+    #[test]
+    fn forwarding_goes_on_without_a_record() {
+        let directory = tempfile::tempdir().unwrap();
+        let place = directory.path().join("runtime");
+        let mut reconciler = open(FakePlane::default(), &place);
+        std::fs::write(&place, "in the way of the directory").unwrap();
+        let outcome = reconciler.reconcile(&desired(0)).unwrap();
+        assert_eq!(outcome.changes.len(), 3);
+        assert!(matches!(outcome.complaints[..], [Complaint::Record(_), ..]));
+    }
+}
