@@ -13,19 +13,22 @@ pub const NAMES: &[&str] = &["director", "rs-agent"];
 /// # Errors
 /// When it was not built. `make` builds all programs before it runs a test, so that none is stale.
 pub fn path(name: &str) -> Result<PathBuf> {
-    let this = this_program()?;
-    let path = this
-        .ancestors()
-        .skip(1)
-        .find(|folder| !folder.ends_with("deps"))
-        .context("the test program lies in no folder")?
-        .join(name);
+    let path = profile_directory()?.join(name);
     ensure!(
         path.exists(),
         "{} is missing: build it first (make build)",
         path.display()
     );
     Ok(path)
+}
+
+/// Cargo's target folder.
+pub fn target_directory() -> Result<PathBuf> {
+    let profile = profile_directory()?;
+    let target = profile.parent();
+    Ok(target
+        .context("the test program lies in no target folder")?
+        .into())
 }
 
 /// The path of the running program.
@@ -39,4 +42,14 @@ pub fn this_program() -> Result<PathBuf> {
     }
     let program = std::env::current_exe().context("the test program cannot find itself")?;
     Ok(PROGRAM.get_or_init(|| program).clone())
+}
+
+/// `target/PROFILE`, where programs lie; test programs lie in `deps` below it.
+fn profile_directory() -> Result<PathBuf> {
+    let program = this_program()?;
+    let folder = program
+        .ancestors()
+        .skip(1)
+        .find(|folder| !folder.ends_with("deps"));
+    Ok(folder.context("the test program lies in no folder")?.into())
 }

@@ -1,7 +1,6 @@
 //! What a test is, and how one is run.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::sync::{Mutex, Once, PoisonError};
 use std::time::Duration;
@@ -59,13 +58,11 @@ impl Case {
     /// # Errors
     /// What failed, followed by the ends of all logs in the lab.
     pub fn run(&self) -> Result<(), String> {
-        let directory = log_directory(self.name);
-        let _ = std::fs::remove_dir_all(&directory);
         keep_panics();
         panics().clear();
         // Everything in here is dropped before the result is looked at, the lab included.
         let outcome = catch_unwind(AssertUnwindSafe(|| {
-            let mut lab = Lab::new(directory.clone()).map_err(|error| format!("{error:#}"))?;
+            let mut lab = Lab::new(self.name).map_err(|error| format!("{error:#}"))?;
             let outcome = catch_unwind(AssertUnwindSafe(|| (self.run)(&mut lab)));
             let failure = match outcome {
                 Ok(Ok(())) => return Ok(()),
@@ -102,17 +99,6 @@ impl Case {
 
 /// Lines of each log that a failure shows.
 const LOG_LINES: usize = 40;
-
-/// The folder for a case's logs: below the build's target folder, so that `cargo clean` takes it,
-/// or in memory where that can't be written (the guest).
-fn log_directory(name: &str) -> PathBuf {
-    let name = name.replace("::", ".");
-    crate::guest::target_directory()
-        .map(|target| target.join("lab").join(&name))
-        .ok()
-        .filter(|directory| std::fs::create_dir_all(directory).is_ok())
-        .unwrap_or_else(|| std::env::temp_dir().join("lvs-lab").join(name))
-}
 
 static PANICS: Mutex<Vec<String>> = Mutex::new(Vec::new());
 

@@ -88,7 +88,7 @@ fn a_killed_program_leaves_nothing() -> Result<()> {
 
 fn hold() -> Result<()> {
     lab::enter()?;
-    let mut lab = Lab::new(std::env::temp_dir().join("lvs-lab-hold"))?;
+    let mut lab = Lab::new("ending::hold")?;
     start_sleepers(&mut lab)?;
     println!("holding");
     loop {
@@ -102,7 +102,9 @@ fn start_sleepers(lab: &mut Lab) -> Result<()> {
     // The lab has to end it, not its owner.
     std::mem::forget(host.spawn("sleep", [SLEEP])?);
     host.run("setsid --fork sleep 987654")?;
-    ensure!(sleepers().len() == 2, "the sleepers: {:?}", sleepers());
+    wait_until("both sleepers", Duration::from_secs(5), || {
+        sleepers().len() == 2
+    })?;
     Ok(())
 }
 

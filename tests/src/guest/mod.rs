@@ -70,7 +70,7 @@ impl Guest {
     /// When the kernel was not prepared (`tests/setup`), QEMU is missing, or the program inside
     /// does not report within two minutes; the message has the end of the guest's console.
     pub fn boot() -> Result<Self> {
-        let folder = target_directory()?.join("guest");
+        let folder = binaries::target_directory()?.join("guest");
         let kernel = folder.join("vmlinuz");
         let initramfs = folder.join("initramfs");
         ensure!(
@@ -196,18 +196,6 @@ pub fn ipvs_is_here() -> bool {
                 .stderr(Stdio::null())
                 .status()
                 .is_ok_and(|status| status.success() && present()))
-}
-
-/// Cargo's target folder, found from where this program lies: `target/PROFILE/[deps/]program`.
-pub fn target_directory() -> Result<PathBuf> {
-    let program = binaries::this_program()?;
-    program
-        .ancestors()
-        .skip(1)
-        .find(|folder| !folder.ends_with("deps"))
-        .and_then(Path::parent)
-        .map(Path::to_owned)
-        .context("the test program lies in no target folder")
 }
 
 fn qemu(kernel: &Path, initramfs: &Path, console: &Path) -> Command {

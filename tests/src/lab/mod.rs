@@ -17,12 +17,15 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
+use nix::unistd::{AccessFlags, access};
 
 pub use enter::{enter, is_initial_root};
 pub use host::Host;
 pub use process::{Output, Process};
 pub use wire::Mac;
+
+use crate::binaries::target_directory;
 
 /// Ending a lab kills all processes of the PID namespace: two at a time would end each other.
 static ONE_LAB: Mutex<()> = Mutex::new(());
@@ -44,18 +47,17 @@ pub struct Lab {
 }
 
 impl Lab {
-    /// Makes an empty lab whose log files go to `directory` (made when missing).
+    /// Makes an empty lab. Its log files go to a folder of that name, emptied first, below
+    /// `target/lab` (below the temporary folder where `target` can't be written).
     ///
     /// # Errors
     /// When [`enter`] was not called, or the kernel refuses a namespace.
-    pub fn new(directory: impl Into<PathBuf>) -> Result<Self> {
+    pub fn new(name: &str) -> Result<Self> {
         ensure!(
             enter::is_inside(),
             "call lab::enter() first in the program's main function"
         );
-        let directory = directory.into();
-        fs::create_dir_all(&directory)
-            .with_context(|| format!("cannot make {}", directory.display()))?;
+        let directory = log_directory(name)?;
         let one_lab = ONE_LAB.lock().unwrap_or_else(PoisonError::into_inner);
         let switches = Host::new("switches", &directory)?;
         Ok(Self {
@@ -214,6 +216,22 @@ pub fn processes() -> Vec<i32> {
     let mut all: Vec<i32> = process::all().collect();
     all.sort_unstable();
     all
+}
+
+/// A new folder for a lab's logs.
+fn log_directory(name: &str) -> Result<PathBuf> {
+    let name = name.replace("::", ".");
+    let below_target = target_directory()?.join("lab").join(&name);
+    let user = nix::unistd::geteuid();
+    let temporary = std::env::temp_dir().join(format!("lvs-lab-{user}/{name}"));
+    for directory in [below_target, temporary] {
+        // What can't be removed can't be written either.
+        let _ = fs::remove_dir_all(&directory);
+        if fs::create_dir_all(&directory).is_ok() && access(&directory, AccessFlags::W_OK).is_ok() {
+            return Ok(directory);
+        }
+    }
+    bail!("the lab finds no folder for its logs")
 }
 
 /// Reads `address/prefix`.
