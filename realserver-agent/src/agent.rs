@@ -193,6 +193,48 @@ mod tests {
     }
 
     #[test]
+    fn changes_are_taken_back_last_first() {
+        let mut machine = prepared();
+        start(&mut machine, &[VIP]).unwrap();
+        let last = machine.changes.len() - 1;
+        let mut machine = prepared();
+        machine.failing.insert(last);
+        start(&mut machine, &[VIP]).unwrap_err();
+        let name = |change: &String| {
+            let text = change.split_once(' ').unwrap().1;
+            let end = text.find([' ', '=']).unwrap_or(text.len());
+            text[..end].to_owned()
+        };
+        let (done, undone) = machine.changes.split_at(last);
+        let done: Vec<String> = done.iter().map(name).collect();
+        let undone: Vec<String> = undone.iter().rev().map(name).collect();
+        assert_eq!(done, undone);
+    }
+
+    #[test]
+    fn a_vip_that_can_not_be_taken_back_keeps_its_sysctls() {
+        let mut machine = prepared();
+        start(&mut machine, &[VIP]).unwrap();
+        let last = machine.changes.len() - 1;
+        let mut machine = prepared();
+        machine.failing.extend([last, last + 1]);
+        let error = start(&mut machine, &[VIP]).unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .contains("not everything could be taken back: ")
+        );
+        assert!(
+            !machine
+                .changes
+                .iter()
+                .any(|change| change.starts_with("undo"))
+        );
+        stop(&mut machine, &[]).unwrap();
+        assert_eq!(machine.state(), prepared().state());
+    }
+
+    #[test]
     fn what_can_not_be_taken_back_is_said() {
         let mut machine = prepared();
         machine.failing.extend([3, 4]);

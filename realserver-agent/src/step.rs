@@ -56,16 +56,29 @@ pub fn carry_out(machine: &mut dyn Machine, steps: &[Step]) -> Result<(), Failur
         match step.apply(machine) {
             Ok(undo) => done.extend(undo),
             Err(cause) => {
-                let left_behind = done
-                    .iter()
-                    .rev()
-                    .filter_map(|undo: &Undo| undo.apply(machine).err())
-                    .collect();
+                let left_behind = take_back(machine, &done);
                 return Err(Failure { cause, left_behind });
             }
         }
     }
     Ok(())
+}
+
+/// Returns what could not be done. When a VIP stays, so do the sysctls that keep it silent; they
+/// are on record for the next stop.
+fn take_back(machine: &mut dyn Machine, done: &[Undo]) -> Vec<Error> {
+    let mut errors = Vec::new();
+    let mut vip_stays = false;
+    for undo in done.iter().rev() {
+        if vip_stays && matches!(undo, Undo::Sysctl(_)) {
+            continue;
+        }
+        if let Err(error) = undo.apply(machine) {
+            vip_stays |= matches!(undo, Undo::AddedAddress(_));
+            errors.push(error);
+        }
+    }
+    errors
 }
 
 /// The way back from a step that changed something.
