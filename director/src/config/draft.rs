@@ -1,0 +1,107 @@
+//! Reads a whole file into values that may still differ from node to node.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+
+use super::defaults;
+use super::document::Node;
+use super::error::Findings;
+use super::model::{Dataplane, Metrics};
+use super::reader::{self, Mapping, Place};
+use super::service::ServiceDraft;
+use super::vrrp::InstanceDraft;
+
+/// What could be read of a file.
+#[derive(Default)]
+pub(super) struct Draft {
+    pub(super) instances: Vec<InstanceDraft>,
+    /// Whether those are all that the file has.
+    pub(super) instances_complete: bool,
+    pub(super) services: Vec<ServiceDraft>,
+    pub(super) metrics: Option<Metrics>,
+    pub(super) dataplane: Option<Dataplane>,
+}
+
+const KEYS: [&str; 4] = ["vrrp", "services", "metrics", "dataplane"];
+
+impl Draft {
+    /// Reads what can be read, and reports what can't.
+    pub(super) fn read(root: &Node, findings: &mut Findings) -> Self {
+        let place = Place::root(root);
+        let Some(keys) = Mapping::of_known_keys(&place, &KEYS, findings) else {
+            return Self::default();
+        };
+        if keys.get("vrrp").is_none() && keys.get("services").is_none() {
+            let message = "configures nothing; write `vrrp`, `services` or both";
+            findings.add(keys.origin(), message);
+        }
+        let (instances, instances_complete) = match keys.get("vrrp") {
+            Some(place) => {
+                let what = "a list of virtual routers";
+                let instances = reader::filled_list(place, what, findings, |place, findings| {
+                    Some(InstanceDraft::read(place, findings))
+                })
+                .unwrap_or_default();
+                let complete = !instances.is_empty() && instances.iter().all(Option::is_some);
+                (instances.into_iter().flatten().collect(), complete)
+            }
+            None => (Vec::new(), true),
+        };
+        let services = keys.optional("services", findings, |place, findings| {
+            reader::list(place, "a list of services", findings, ServiceDraft::read)
+        });
+        let metrics = keys.optional("metrics", findings, metrics);
+        let dataplane = keys.optional("dataplane", findings, |place, findings| {
+            let words = [("ipvs", Dataplane::Ipvs), ("none", Dataplane::None)];
+            reader::word(place, &words, findings)
+        });
+        Self {
+            instances,
+            instances_complete,
+            services: services.flatten().unwrap_or_default(),
+            metrics: metrics.flatten(),
+            dataplane: dataplane.flatten(),
+        }
+    }
+
+    /// The nodes that the file names.
+    pub(super) fn nodes(&self) -> BTreeSet<&str> {
+        self.instances
+            .iter()
+            .flat_map(InstanceDraft::nodes)
+            .collect()
+    }
+
+    /// The nodes to judge the file for: those it names, or any one when all are alike.
+    pub(super) fn nodes_to_judge(&self) -> BTreeSet<&str> {
+        let nodes = self.nodes();
+        if nodes.is_empty() {
+            BTreeSet::from([""])
+        } else {
+            nodes
+        }
+    }
+
+    pub(super) fn dataplane(&self) -> Dataplane {
+        self.dataplane.unwrap_or(defaults::DATAPLANE)
+    }
+}
+
+fn metrics(place: &Place<'_>, findings: &mut Findings) -> Option<Metrics> {
+    let keys = Mapping::of_known_keys(place, &["listen"], findings)?;
+    let right = "write an address and a port, such as 127.0.0.1:9712";
+    let listen = keys.required("listen", right, findings, |place, findings| {
+        let what = "an address and a port, such as \"127.0.0.1:9712\" or \"[::1]:9712\"";
+        let text = reader::text(place, what, findings)?;
+        let listen = text
+            .parse::<SocketAddr>()
+            .ok()
+            .filter(|listen| listen.port() != 0);
+        if listen.is_none() {
+            let message = format!("`{text}` can't be listened on; must be {what}");
+            findings.add(&place.origin(), message);
+        }
+        listen
+    })?;
+    Some(Metrics { listen })
+}

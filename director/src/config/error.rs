@@ -1,0 +1,124 @@
+//! What is wrong with a file, and where.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use super::document::Position;
+
+/// One mistake in a configuration file.
+///
+/// Prints as `FILE:LINE:COLUMN: KEY: MESSAGE`, without what is unknown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigurationError {
+    /// The file as it was named.
+    pub file: PathBuf,
+    /// Where in the file; `None` when the file could not be read at all.
+    pub position: Option<Position>,
+    /// The keys that lead there, such as `services[0].real_servers[1].port`; empty for the whole.
+    pub key: String,
+    /// What is wrong, and what would be right.
+    pub message: String,
+}
+
+impl fmt::Display for ConfigurationError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}", self.file.display())?;
+        if let Some(Position { line, column }) = self.position {
+            write!(formatter, ":{line}:{column}")?;
+        }
+        if !self.key.is_empty() {
+            write!(formatter, ": {}", self.key)?;
+        }
+        write!(formatter, ": {}", self.message)
+    }
+}
+
+/// All mistakes that were found in a file, by position; prints one a line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Errors(pub Vec<ConfigurationError>);
+
+impl Errors {
+    /// One by one.
+    pub fn iter(&self) -> std::slice::Iter<'_, ConfigurationError> {
+        self.0.iter()
+    }
+
+    pub(super) fn of_file(file: &Path, message: String) -> Self {
+        Self(vec![ConfigurationError {
+            file: file.to_owned(),
+            position: None,
+            key: String::new(),
+            message,
+        }])
+    }
+}
+
+impl fmt::Display for Errors {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, error) in self.0.iter().enumerate() {
+            if index > 0 {
+                formatter.write_str("\n")?;
+            }
+            error.fmt(formatter)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Errors {}
+
+/// The place in the file that a value came from.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Origin {
+    pub(super) position: Position,
+    pub(super) key: String,
+}
+
+impl Origin {
+    pub(super) fn new(position: Position, key: String) -> Self {
+        Self { position, key }
+    }
+
+    pub(super) fn line(&self) -> u64 {
+        self.position.line
+    }
+}
+
+/// A value with the place that it came from.
+#[derive(Clone)]
+pub(super) struct Located<T> {
+    pub(super) value: T,
+    pub(super) origin: Origin,
+}
+
+/// The mistakes found so far.
+#[derive(Default)]
+pub(super) struct Findings(Vec<(Origin, String)>);
+
+impl Findings {
+    pub(super) fn add(&mut self, origin: &Origin, message: impl Into<String>) {
+        self.0.push((origin.clone(), message.into()));
+    }
+
+    /// Nothing when nothing was found.
+    pub(super) fn into_result(self, file: &Path) -> Result<(), Errors> {
+        if self.0.is_empty() {
+            Ok(())
+        } else {
+            Err(self.into_errors(file))
+        }
+    }
+
+    /// Each mistake once, though it was found for every node.
+    pub(super) fn into_errors(mut self, file: &Path) -> Errors {
+        self.0.sort();
+        self.0.dedup();
+        let error = |(origin, message): (Origin, String)| ConfigurationError {
+            file: file.to_owned(),
+            position: Some(origin.position),
+            key: origin.key,
+            message,
+        };
+        Errors(self.0.into_iter().map(error).collect())
+    }
+}

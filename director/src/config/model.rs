@@ -1,0 +1,182 @@
+//! What the daemon works with: one node's configuration, complete and checked.
+
+use std::fmt;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::num::{NonZeroU8, NonZeroU16};
+use std::time::Duration;
+
+use lvs_proto::dns::{Name, RecordType};
+use lvs_proto::ipvs::{Forwarding, Protocol, Scheduler};
+use lvs_proto::vrrp::{AdvertInterval, ChecksumForm, Password, Priority, Version, VirtualRouterId};
+
+use serde::{Deserialize, Serialize};
+
+/// The configuration of one node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Configuration {
+    /// Virtual routers, with different names and no VIP in common.
+    pub instances: Vec<Instance>,
+    /// Virtual services, with different names and no address, port and protocol in common.
+    pub services: Vec<Service>,
+    /// Where metrics are served, if at all.
+    pub metrics: Option<Metrics>,
+    /// What forwards packets.
+    pub dataplane: Dataplane,
+}
+
+/// What forwards packets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dataplane {
+    /// The kernel's IPVS.
+    Ipvs,
+    /// Nothing: VRRP, VIPs, probes and metrics only.
+    None,
+}
+
+/// Where Prometheus finds the metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Metrics {
+    /// The address and TCP port to listen on.
+    pub listen: SocketAddr,
+}
+
+/// A virtual router on this node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Instance {
+    /// Its name in logs, metrics and commands.
+    pub name: String,
+    /// The interface that carries its adverts and VIPs: at most 15 bytes.
+    pub interface: String,
+    /// Which virtual router of the LAN it is.
+    pub virtual_router_id: VirtualRouterId,
+    /// 1 to 254.
+    pub priority: Priority,
+    /// What the version can say on the wire.
+    pub advert_interval: AdvertInterval,
+    /// The protocol version with what only that version has.
+    pub version: VersionSettings,
+    /// Whether it takes over from an Active of lower priority.
+    pub preempt: bool,
+    /// The VIPs: 1 to 255.
+    pub addresses: Vec<VirtualAddress>,
+}
+
+/// The protocol version of an instance, with what only that version has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum VersionSettings {
+    /// Version 2 (RFC 3768).
+    V2 {
+        /// The password that adverts carry, if any.
+        password: Option<Password>,
+    },
+    /// Version 3 (RFC 9568).
+    V3 {
+        /// What the checksums of our adverts cover; both forms are accepted.
+        checksum: ChecksumForm,
+    },
+}
+
+impl VersionSettings {
+    /// The bare version.
+    pub fn version(&self) -> Version {
+        match self {
+            Self::V2 { .. } => Version::V2,
+            Self::V3 { .. } => Version::V3,
+        }
+    }
+}
+
+/// A VIP as it stands on an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct VirtualAddress {
+    /// A unicast address that is neither its network's own address nor its broadcast address.
+    pub address: Ipv4Addr,
+    /// 1 to 32.
+    pub prefix_length: u8,
+}
+
+impl fmt::Display for VirtualAddress {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}/{}", self.address, self.prefix_length)
+    }
+}
+
+/// A virtual service: an address, a port and protocols, spread over real servers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Service {
+    /// Its name in logs, metrics and commands.
+    pub name: String,
+    /// A VIP of the holder.
+    pub address: Ipv4Addr,
+    /// The port, of the real servers too.
+    pub port: NonZeroU16,
+    /// At least one, each once.
+    pub protocols: Vec<Protocol>,
+    /// How a real server is picked.
+    pub scheduler: Scheduler,
+    /// How packets reach the real servers: by direct routing in this version.
+    pub forwarding: Forwarding,
+    /// Whether every UDP packet is scheduled by itself.
+    pub one_packet_scheduling: OnePacketScheduling,
+    /// How real servers are probed; without a check they are always in.
+    pub check: Option<Check>,
+    /// At least one, with different addresses.
+    pub real_servers: Vec<RealServer>,
+    /// Who brings the address to this node.
+    pub holder: Holder,
+}
+
+/// Whether IPVS schedules every UDP packet by itself rather than every flow
+/// (`IP_VS_SVC_F_ONEPACKET`, `include/uapi/linux/ip_vs.h`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OnePacketScheduling {
+    /// In force for the service's UDP half.
+    pub enabled: bool,
+    /// The file says so, rather than the default.
+    pub configured: bool,
+}
+
+/// Who brings a service's address to this node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Holder {
+    /// The instance of this name, while it is Active.
+    Instance(String),
+    /// The operator, always.
+    External,
+}
+
+/// How the real servers of a service are probed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Check {
+    /// What is asked.
+    pub probe: Probe,
+    /// Between the starts of two probes of one server: 10 ms to 1 h.
+    pub interval: Duration,
+    /// How long an answer may take: 1 ms to the interval.
+    pub timeout: Duration,
+    /// Good probes in a row that bring a server in.
+    pub rise: NonZeroU8,
+    /// Bad probes in a row that take a server out.
+    pub fall: NonZeroU8,
+}
+
+/// What a probe asks a real server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Probe {
+    /// A DNS query.
+    Dns {
+        /// The name to ask for.
+        name: Name,
+        /// The type to ask for.
+        record_type: RecordType,
+    },
+}
+
+/// A server behind a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RealServer {
+    /// Its own address (RIP).
+    pub address: Ipv4Addr,
+    /// Its share relative to the others'; 0 takes no new flows.
+    pub weight: u16,
+}
