@@ -116,7 +116,7 @@ impl Supervisor {
             SignalFd::with_flags(&handled, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
         let (reports, channel) = UnixStream::pair()?;
         reports.set_nonblocking(true)?;
-        // `Command` gives the child an empty signal mask.
+        // The worker inherits the blocked signals, and takes them once it has its handlers.
         let worker = Command::new("/proc/self/exe")
             .args(arguments)
             .stdin(Stdio::from(OwnedFd::from(channel)))

@@ -10,6 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
+use nix::sys::signal::SigSet;
 use tokio::io::AsyncReadExt;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
@@ -41,10 +42,11 @@ async fn serve(
     runtime_directory: &Path,
     channel: UnixStream,
 ) -> anyhow::Result<()> {
-    // From here on a signal is kept until it can be served.
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hang_up = signal(SignalKind::hangup())?;
+    // The supervisor's mask is inherited: what came before the handlers were there comes now.
+    SigSet::all().thread_unblock()?;
 
     let configuration = load()?;
     let metrics = Arc::new(Metrics::new());
