@@ -74,6 +74,7 @@ pub(crate) fn display_name(index: u32) -> String {
     nix::net::if_::if_indextoname(index)
         .ok()
         .and_then(|name| name.into_string().ok())
+        .filter(|name| !name.is_empty())
         .unwrap_or_else(|| format!("interface number {index}"))
 }
 
@@ -126,6 +127,12 @@ mod tests {
             assert!(matches!(&error, Error::NotFound { name: n } if n == name));
             assert!(error.to_string().contains(name));
         }
+    }
+
+    #[test]
+    fn an_interface_that_is_gone_still_has_something_to_call_it() {
+        assert_eq!(display_name(1), "lo");
+        assert_eq!(display_name(999_999), "interface number 999999");
     }
 
     #[test]
