@@ -193,12 +193,15 @@ fn any_service() -> impl Strategy<Value = Service> {
 
 fn any_destination() -> impl Strategy<Value = Destination> {
     let forwarding = [Forwarding::DirectRouting, Forwarding::Tunnel];
-    (0u8..5, 0u32..4, prop::sample::select(forwarding.to_vec())).prop_map(
-        |(number, weight, forwarding)| Destination {
+    (
+        0u8..4,
+        prop::sample::select(vec![0u32, 0, 1, 3]),
+        prop::sample::select(forwarding.to_vec()),
+    )
+        .prop_map(|(number, weight, forwarding)| Destination {
             forwarding,
             ..destination(number, weight)
-        },
-    )
+        })
 }
 
 pub(super) fn any_desired() -> impl Strategy<Value = Desired> {

@@ -403,6 +403,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4000))]
+
         #[test]
         fn a_plan_makes_the_table_as_desired_without_emptying_a_service_on_the_way(
             desired in fake::any_desired(),
