@@ -12,6 +12,7 @@ pub mod bind;
 pub mod capture;
 pub mod case;
 pub mod cases;
+pub mod demo;
 pub mod dns;
 pub mod guest;
 pub mod inject;

@@ -3,20 +3,17 @@
 //! Both run their cases one after the other: cases measure time, and two labs on two processors
 //! would disturb each other's measurements.
 
-use std::io::{BufRead, Write};
+use std::io::Write;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use libtest_mimic::{Arguments, Failed, Trial};
 
 use crate::case::{Case, Needs};
 use crate::cases;
-use crate::guest::{self, Guest, Reply, Request};
+use crate::guest::{self, Guest, Request};
 use crate::lab;
-
-/// The argument with which the guest program runs inside the guest.
-pub const INSIDE: &str = "--inside";
 
 /// The program `host`: all cases that need nothing but namespaces, and trials of its own.
 pub fn host(own: Vec<Trial>) -> ExitCode {
@@ -34,8 +31,8 @@ pub fn host(own: Vec<Trial>) -> ExitCode {
 
 /// The program `guest`: all cases that need IPVS.
 pub fn guest() -> ExitCode {
-    if std::env::args().any(|argument| argument == INSIDE) {
-        return report(lab::enter().and_then(|()| serve()));
+    if guest::is_asked_inside() {
+        return report(lab::enter().and_then(|()| guest::serve(run_inside)));
     }
     let mut arguments = Arguments::from_args();
     arguments.test_threads = Some(1);
@@ -101,21 +98,15 @@ impl Machine {
     }
 }
 
-/// Inside the guest: runs what is asked for on standard input, answers on standard output.
-fn serve() -> Result<()> {
-    guest::send(&Reply::Ready)?;
-    for line in std::io::stdin().lock().lines() {
-        let request: Request = serde_json::from_str(&line?).context("a malformed request")?;
-        let failure = match request {
-            Request::Run { case } => match cases::all().find(|known| known.name == case) {
-                Some(case) => case.run().err(),
-                None => Some(format!("no case {case}: is the test program stale?")),
-            },
-            Request::Demo { .. } => Some("this program has no demo".into()),
-        };
-        guest::send(&Reply::Ended { failure })?;
+/// Inside the guest: runs a case and says what went wrong.
+fn run_inside(request: Request) -> Option<String> {
+    match request {
+        Request::Run { case } => match cases::all().find(|known| known.name == case) {
+            Some(case) => case.run().err(),
+            None => Some(format!("no case {case}: is the test program stale?")),
+        },
+        Request::Demo { .. } => Some("this program has no demo".into()),
     }
-    Ok(())
 }
 
 fn selection(needs: Needs) -> impl Iterator<Item = &'static Case> {

@@ -6,7 +6,7 @@
 //! of [`Reply::Output`] and one [`Reply::Ended`] out. It needs no rights and no KVM.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -22,6 +22,8 @@ use crate::{binaries, lab};
 const BOOT_LIMIT: Duration = Duration::from_secs(120);
 /// How long it may take to switch itself off.
 const END_LIMIT: Duration = Duration::from_secs(5);
+/// The argument with which guest-init runs the program.
+const INSIDE: &str = "--inside";
 
 /// What the program inside is asked to do.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -176,11 +178,52 @@ impl Drop for Guest {
     }
 }
 
-/// From inside: tells the host's side something.
-pub fn send(reply: &Reply) -> Result<()> {
+/// Whether this program was started inside the guest and shall call [`serve`].
+pub fn is_asked_inside() -> bool {
+    std::env::args().any(|argument| argument == INSIDE)
+}
+
+/// Inside the guest: hands each request to `run` until there are no more. `run` returns what went
+/// wrong, if anything did.
+pub fn serve(mut run: impl FnMut(Request) -> Option<String>) -> Result<()> {
+    send(&Reply::Ready)?;
+    for line in io::stdin().lock().lines() {
+        let request = serde_json::from_str(&line?).context("a malformed request")?;
+        let failure = run(request);
+        send(&Reply::Ended { failure })?;
+    }
+    Ok(())
+}
+
+/// Inside the guest: text for the user. It leaves at the end of each line and when flushed.
+#[derive(Debug, Default)]
+pub struct Output {
+    text: Vec<u8>,
+}
+
+impl Write for Output {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.text.extend_from_slice(bytes);
+        if bytes.ends_with(b"\n") {
+            self.flush()?;
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        if self.text.is_empty() {
+            return Ok(());
+        }
+        let text = String::from_utf8_lossy(&self.text).into_owned();
+        self.text.clear();
+        send(&Reply::Output(text)).map_err(io::Error::other)
+    }
+}
+
+fn send(reply: &Reply) -> Result<()> {
     let mut line = serde_json::to_string(reply)?;
     line.push('\n');
-    let mut output = std::io::stdout().lock();
+    let mut output = io::stdout().lock();
     output.write_all(line.as_bytes())?;
     output.flush().context("the host's side is gone")
 }
