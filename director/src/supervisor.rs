@@ -6,6 +6,7 @@
 //! kernel stays as it is, for the next start.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::ffi::OsString;
 use std::io::{self, Read, Write};
 use std::net::Ipv4Addr;
@@ -31,6 +32,9 @@ use crate::config::VirtualAddress;
 
 /// How long a worker may take to stop; its own steps take milliseconds.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a worker may take from closing its channel to its end.
+const END_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What a virtual router holds on this machine, and how to leave for it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -193,10 +197,10 @@ impl Supervisor {
             self.holdings.remove(&report.instance);
             return;
         };
-        if !self.sockets.contains_key(&holding.interface_index) {
+        if let Entry::Vacant(place) = self.sockets.entry(holding.interface_index) {
             match VrrpSocket::open(&holding.interface, holding.interface_index) {
                 Ok(socket) => {
-                    self.sockets.insert(holding.interface_index, socket);
+                    place.insert(socket);
                 }
                 Err(error) => {
                     error!(interface = %holding.interface, %error, "the supervisor has no socket to say that the worker died");
@@ -224,14 +228,26 @@ impl Supervisor {
     /// Ends with the worker: nothing it held stays behind.
     fn bury(mut self) -> ExitCode {
         self.give_up_holdings();
-        self.signal_worker(Signal::SIGKILL);
-        match self.worker.wait() {
+        match self.await_end() {
             Ok(status) => exit_code(status),
             Err(error) => {
                 error!(%error, "cannot wait for the worker");
                 ExitCode::FAILURE
             }
         }
+    }
+
+    /// The channel's end means that the worker ends; one that only closed it is ended.
+    fn await_end(&mut self) -> io::Result<ExitStatus> {
+        let deadline = Instant::now() + END_TIMEOUT;
+        while Instant::now() < deadline {
+            if let Some(status) = self.worker.try_wait()? {
+                return Ok(status);
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        self.signal_worker(Signal::SIGKILL);
+        self.worker.wait()
     }
 
     /// Priority 0 first, so that the peer takes over while the addresses go.

@@ -16,6 +16,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
+use crate::address::ArpSettings;
 use crate::config::{Configuration, Errors};
 use crate::dataplane;
 use crate::engine::Engine;
@@ -61,6 +62,8 @@ async fn serve(
     )?;
     let mut scrapes = Scrapes::new(Arc::clone(&metrics));
     scrapes.listen(&configuration).await?;
+    let mut arp = None;
+    keep_addresses_to_their_interface(&mut arp, &configuration, runtime_directory);
     let estate = Estate::new(channel.try_clone()?);
     let vrrp = vrrp::spawn(&configuration.instances, Arc::clone(&metrics), estate, events)?;
     let mut engine = Engine::start(configuration, vrrp, table, metrics, health_events);
@@ -79,6 +82,7 @@ async fn serve(
                     if let Err(error) = scrapes.listen(&configuration).await {
                         error!("{error}; metrics stay where they are");
                     }
+                    keep_addresses_to_their_interface(&mut arp, &configuration, runtime_directory);
                     engine.configure(configuration);
                     info!("configuration read again");
                 }
@@ -99,7 +103,27 @@ async fn serve(
     }
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     engine.stop();
+    if let Some(Err(error)) = arp.map(ArpSettings::restore) {
+        error!(%error, "a setting is not as it was found");
+    }
     Ok(())
+}
+
+/// A machine that doesn't allow it (a container, mostly) can do without, on one interface.
+fn keep_addresses_to_their_interface(
+    made: &mut Option<ArpSettings>,
+    configuration: &Configuration,
+    runtime_directory: &Path,
+) {
+    if made.is_some() || configuration.instances.is_empty() {
+        return;
+    }
+    match ArpSettings::make(&runtime_directory.join("arp")) {
+        Ok(settings) => *made = Some(settings),
+        Err(error) => {
+            warn!(%error, "ARP for the VIPs is answered on every interface of this machine");
+        }
+    }
 }
 
 /// The server of metrics, which can move while the process runs.

@@ -4,10 +4,14 @@
 //! died. Everything here blocks for one netlink request an address, which takes well under a
 //! millisecond.
 
+mod arp;
+
 use std::net::{IpAddr, Ipv4Addr};
 
 use lvs_system::address::{self, Address, Error};
 use lvs_system::netlink::Connection;
+
+pub use arp::ArpSettings;
 
 use crate::config::VirtualAddress;
 

@@ -134,7 +134,7 @@ impl Reactor {
         }
         let now = Instant::now();
         for router in &mut self.routers {
-            router.instance().handle_start(now);
+            start(router, &self.estate, now);
         }
         loop {
             // What is queued is read before a timer is believed.
@@ -197,7 +197,7 @@ impl Reactor {
                 }
                 None => match Router::open(settings, &mut self.route, &self.metrics) {
                     Ok(mut router) => {
-                        router.instance().handle_start(now);
+                        start(&mut router, &self.estate, now);
                         self.routers.push(router);
                     }
                     Err(error) => error!(%error, "virtual router not started"),
@@ -226,6 +226,13 @@ impl Reactor {
             Err(errno) => error!(error = %errno, "the VRRP thread cannot wait for adverts"),
         }
     }
+}
+
+fn start(router: &mut Router, estate: &Estate, now: Instant) {
+    if let Some(found) = router.holding() {
+        estate.record(router.name(), Some(found));
+    }
+    router.instance().handle_start(now);
 }
 
 fn act(
