@@ -1,6 +1,9 @@
 //! What is wrong with a file, and where.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fmt;
+use std::hash::Hash;
 use std::path::{Path, PathBuf};
 
 use super::document::Position;
@@ -89,6 +92,21 @@ impl Origin {
 pub(super) struct Located<T> {
     pub(super) value: T,
     pub(super) origin: Origin,
+}
+
+/// The line of the first that has this key; the first itself is remembered, and has none before it.
+pub(super) fn already<K: Eq + Hash>(
+    seen: &mut HashMap<K, Origin>,
+    key: K,
+    origin: &Origin,
+) -> Option<u64> {
+    match seen.entry(key) {
+        Entry::Occupied(first) => Some(first.get().line()),
+        Entry::Vacant(vacant) => {
+            vacant.insert(origin.clone());
+            None
+        }
+    }
 }
 
 /// The mistakes found so far.

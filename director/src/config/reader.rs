@@ -64,8 +64,9 @@ impl<'n> Place<'n> {
         }
     }
 
+    /// A key that isn't a word is left out too: `password:s3cr3t` is one to YAML.
     fn key_of(&self, key: &str) -> String {
-        if self.secret || key.is_empty() {
+        if self.secret || !is_word(key) {
             self.key.clone()
         } else if self.key.is_empty() {
             key.to_owned()
@@ -351,13 +352,17 @@ where
 /// A name for logs, metrics and commands.
 pub(super) fn name(place: &Place<'_>, findings: &mut Findings) -> Option<String> {
     let text = text(place, "a name", findings)?;
-    let allowed = |letter: char| letter.is_ascii_alphanumeric() || "-_.".contains(letter);
-    if (1..=64).contains(&text.len()) && text.chars().all(allowed) {
+    if is_word(text) {
         return Some(text.to_owned());
     }
     let message = "is not a name; must be 1 to 64 letters, digits, dots, hyphens and underscores";
     findings.add(&place.origin(), message);
     None
+}
+
+fn is_word(text: &str) -> bool {
+    let allowed = |letter: char| letter.is_ascii_alphanumeric() || "-_.".contains(letter);
+    (1..=64).contains(&text.len()) && text.chars().all(allowed)
 }
 
 /// A time written as a whole number of `ms` or `s`.

@@ -9,7 +9,7 @@ use lvs_proto::vrrp::{AdvertInterval, Version};
 
 use super::defaults;
 use super::draft::Draft;
-use super::error::{Findings, Located, Origin};
+use super::error::{Findings, Located, Origin, already};
 use super::model::{Configuration, Holder, Instance, Service, VersionSettings};
 use super::per_node::PerNode;
 use super::service::ServiceDraft;
@@ -259,20 +259,5 @@ fn optional<'d, T>(
     match field {
         Some(field) => field.of(node, findings).map(Some),
         None => Some(None),
-    }
-}
-
-/// The line of the first that has this key, if this isn't it.
-fn already<K: Eq + std::hash::Hash>(
-    seen: &mut HashMap<K, Origin>,
-    key: K,
-    origin: &Origin,
-) -> Option<u64> {
-    match seen.entry(key) {
-        std::collections::hash_map::Entry::Occupied(first) => Some(first.get().line()),
-        std::collections::hash_map::Entry::Vacant(vacant) => {
-            vacant.insert(origin.clone());
-            None
-        }
     }
 }

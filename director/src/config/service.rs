@@ -1,6 +1,7 @@
 //! Reads `services`. Nothing here differs from node to node, so what one field of a service means
 //! for another is judged here too.
 
+use std::collections::HashMap;
 use std::net::Ipv4Addr;
 use std::num::{NonZeroU8, NonZeroU16};
 use std::time::Duration;
@@ -10,7 +11,7 @@ use lvs_proto::ipvs::{Forwarding, Protocol, Scheduler};
 
 use super::defaults;
 use super::document::Value;
-use super::error::{Findings, Located};
+use super::error::{Findings, Located, already};
 use super::model::{Check, OnePacketScheduling, Probe, RealServer};
 use super::reader::{self, Mapping, Place};
 
@@ -279,7 +280,7 @@ fn real_servers(
     findings: &mut Findings,
 ) -> Option<Vec<Located<RealServer>>> {
     let what = "a list such as [{ address: 192.0.2.2 }]";
-    let mut seen: Vec<Located<Ipv4Addr>> = Vec::new();
+    let mut seen = HashMap::new();
     reader::filled_list(place, what, findings, |place, findings| {
         let keys = Mapping::of_known_keys(place, &["address", "port", "weight"], findings)?;
         let right = "write the real server's own address";
@@ -291,13 +292,12 @@ fn real_servers(
             u16::try_from(reader::integer(place, 0..=65535, findings)?).ok()
         });
         let address = address?;
-        if let Some(first) = seen.iter().find(|first| first.value == address.value) {
-            let (value, line) = (address.value, first.origin.line());
+        if let Some(line) = already(&mut seen, address.value, &address.origin) {
+            let value = address.value;
             let message = format!("{value} is already a real server in line {line}; list it once");
             findings.add(&address.origin, message);
             return None;
         }
-        seen.push(address.clone());
         port?;
         let weight = weight?.unwrap_or(defaults::WEIGHT);
         let value = RealServer {

@@ -935,6 +935,17 @@ fn wrong_values_of_real_servers() {
 }
 
 #[test]
+fn a_real_server_is_no_vip_of_any_service() {
+    let text = changed(
+        "[192.168.56.185/24]",
+        "[192.168.56.185/24, 192.168.56.183/24]",
+    );
+    let expected = "d.yaml:22:20: services[0].real_servers[0].address: 192.168.56.183 is a VIP; \
+                    write the real server's own address";
+    assert_eq!(errors(&text), [expected]);
+}
+
+#[test]
 fn services_that_collide() {
     let second = "  - { name: resolver, address: 192.168.56.185, port: 53, protocols: [tcp], \
                   check: none, real_servers: [{ address: 192.168.56.183 }] }\nmetrics:";
@@ -1152,6 +1163,11 @@ fn secrets_are_never_printed() {
         "    authentication: { password: s3cr3t }\n    version: 2\n",
     );
     let found = configuration(&text, "ds1");
+    let misplaced = errors("vrrp: [{ password:s3cr3t }, { password: s3cr3t }]").concat();
+    assert!(
+        misplaced.contains("unknown key") && !misplaced.contains(SECRET),
+        "{misplaced}"
+    );
     assert!(!format!("{found:?}").contains(SECRET));
     let password = Some(Password::new(SECRET).unwrap());
     assert_eq!(found.instances[0].version, VersionSettings::V2 { password });
