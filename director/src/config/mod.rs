@@ -1,13 +1,13 @@
 //! The configuration file: what YAML may say, what makes sense, and what follows for one node.
 //!
-//! [`load`] reads a file and judges it for every node that it names, so that one file can serve
-//! both directors and a mistake in the other's half is found on this one. [`File::for_node`] then
-//! gives the [`Configuration`] that the rest of the daemon works with: complete, checked, without
-//! options that are still to be defaulted. `cli` calls both; everyone may use the [`model`]'s types.
+//! `load` reads a file and judges it for every node that it names, so that one file can serve
+//! both directors and a mistake in the other's half is found on this one. `File::for_node` then
+//! gives the `Configuration` that the rest of the daemon works with: complete, checked, without
+//! options that are still to be defaulted. `cli` calls both; everyone may use the `model`'s types.
 //!
-//! The way of a file: [`document`] turns text into nodes with positions, [`draft`] reads nodes into
-//! values that may still differ by node, [`resolve`] picks one node's values and judges what one
-//! value means for another. All three report to [`Findings`], so that a user sees every mistake at
+//! The way of a file: `document` turns text into nodes with positions, `draft` reads nodes into
+//! values that may still differ by node, `resolve` picks one node's values and judges what one
+//! value means for another. All three report to `Findings`, so that a user sees every mistake at
 //! once. What stands under `authentication` is never quoted in a message.
 
 pub mod defaults;
