@@ -28,7 +28,10 @@ fn hosts_reach_each_other(lab: &mut Lab) -> Result<()> {
     let load = ping::start(&a, "192.168.56.2".parse()?, Duration::from_millis(5));
     std::thread::sleep(Duration::from_millis(200));
     let report = load.stop();
-    ensure!(report.sent() > 20 && report.lost() == 0, "{report}");
+    ensure!(
+        (38..=42).contains(&report.sent()) && report.lost() == 0,
+        "{report}"
+    );
     let (frame, arp) = capture.arps()[0].clone();
     ensure!(
         arp.request && arp.target.to_string() == "192.168.56.2" && arp.source == a.mac("eth0"),

@@ -5,9 +5,25 @@
 
 use crate::case::Case;
 
+mod agent;
+mod failover;
 mod lab;
+mod metrics;
+mod reload;
+mod table;
+mod vrrp;
 
 /// Every case of every theme.
 pub fn all() -> impl Iterator<Item = &'static Case> {
-    [lab::CASES].into_iter().flatten()
+    [
+        lab::CASES,
+        agent::CASES,
+        vrrp::CASES,
+        metrics::CASES,
+        reload::CASES,
+        table::CASES,
+        failover::CASES,
+    ]
+    .into_iter()
+    .flatten()
 }

@@ -1,0 +1,6 @@
+//! Failover.
+
+use crate::case::Case;
+
+/// The cases of this theme.
+pub(super) const CASES: &[Case] = &[];

@@ -1,0 +1,6 @@
+//! Reload.
+
+use crate::case::Case;
+
+/// The cases of this theme.
+pub(super) const CASES: &[Case] = &[];
