@@ -27,7 +27,7 @@ unit: build
 	$(CARGO) test --workspace --doc
 
 lab-host: setup build
-	$(CARGO) test -p lvs-tests --test host
+	$(CARGO) test -p lvs-tests --test host -- $(CASE)
 
 lab-guest: setup build
-	$(CARGO) test -p lvs-tests --test guest
+	$(CARGO) test -p lvs-tests --test guest -- $(CASE)

@@ -20,11 +20,22 @@ const START_TIMEOUT: Duration = Duration::from_secs(30);
 /// # Errors
 /// When it doesn't answer on the loopback address within 30 s; the message has its output.
 pub fn start(host: &Host, www: Ipv4Addr) -> Result<Process> {
+    let mut named = spawn(host, www)?;
+    wait_for(host, &mut named, www)?;
+    Ok(named)
+}
+
+/// As [`start`], without waiting: several servers start together, see [`wait_for`].
+pub fn spawn(host: &Host, www: Ipv4Addr) -> Result<Process> {
     host.write_file("named/abc.local.zone", &zone(www))?;
     let file = host.write_file("named/named.conf", CONFIGURATION)?;
     let file = file.to_string_lossy();
     // One worker thread: several would only compete for two processors.
-    let mut named = host.spawn("named", ["-g", "-n", "1", "-c", &file])?;
+    host.spawn("named", ["-g", "-n", "1", "-c", &file])
+}
+
+/// Waits until a server of [`spawn`] answers; the errors are those of [`start`].
+pub fn wait_for(host: &Host, named: &mut Process, www: Ipv4Addr) -> Result<()> {
     let start = Instant::now();
     loop {
         let question = Questions::new(Ipv4Addr::LOCALHOST).timeout(Duration::from_millis(200));
@@ -32,7 +43,7 @@ pub fn start(host: &Host, www: Ipv4Addr) -> Result<Process> {
             .ask(host)
             .is_ok_and(|answer| answer == www.to_string())
         {
-            return Ok(named);
+            return Ok(());
         }
         if !named.is_running() || start.elapsed() > START_TIMEOUT {
             bail!("named on {} doesn't answer:\n{}", host.name(), named.log());

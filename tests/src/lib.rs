@@ -15,6 +15,7 @@ pub mod cases;
 pub mod demo;
 pub mod dns;
 pub mod guest;
+pub mod http;
 pub mod inject;
 pub mod lab;
 pub mod ping;

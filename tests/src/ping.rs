@@ -1,10 +1,12 @@
 //! ICMP echo requests at a steady rate.
 
 use std::collections::VecDeque;
-use std::io::ErrorKind;
+use std::io::Read;
 use std::net::{Ipv4Addr, SocketAddrV4};
+use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
+use nix::poll::{PollFd, PollFlags, ppoll};
 use pnet::packet::Packet;
 use pnet::packet::icmp::echo_reply::EchoReplyPacket;
 use pnet::packet::icmp::echo_request::MutableEchoRequestPacket;
@@ -74,26 +76,24 @@ fn open(address: Ipv4Addr) -> std::io::Result<Socket> {
     Ok(socket)
 }
 
-/// Reads what came until `wait` has passed or one packet was read.
+/// Reads one packet, if one comes before `wait` has passed.
 fn receive(socket: &Socket, wait: Duration, address: Ipv4Addr, log: &Log) {
-    // A socket's time-out of zero means forever.
-    let wait = wait.clamp(Duration::from_micros(100), Duration::from_millis(50));
-    let mut buffer = [0u8; 2048];
-    let received = socket
-        .set_read_timeout(Some(wait))
-        .and_then(|()| std::io::Read::read(&mut &*socket, &mut buffer));
-    match received {
-        Ok(length) => {
-            if let Some(number) = reply(&buffer[..length]) {
-                let at = Instant::now();
-                let by = address.to_string();
-                // Of the attempts that share these 16 bits only the last can be waiting.
-                log.ended_by_low_bits(number, Outcome::Answered { at, by });
-            }
-        }
-        Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-        // An ICMP error for an earlier request: that one is lost when its time is over.
-        Err(_) => std::thread::sleep(Duration::from_micros(200)),
+    // Bounded, so that a stop is noticed. A socket's own time-out counts in ticks of the kernel,
+    // too coarse for an interval of 5 ms.
+    let wait = wait.min(Duration::from_millis(50));
+    let mut descriptors = [PollFd::new(socket.as_fd(), PollFlags::POLLIN)];
+    if ppoll(&mut descriptors, Some(wait.into()), None) != Ok(1) {
+        return;
+    }
+    let mut buffer = [0; 2048];
+    // An error is an ICMP error for an earlier request: that one is lost when its time is over.
+    if let Ok(length) = Read::read(&mut &*socket, &mut buffer)
+        && let Some(number) = reply(&buffer[..length])
+    {
+        let at = Instant::now();
+        let by = address.to_string();
+        // Of the attempts that share these 16 bits only the last can be waiting.
+        log.ended_by_low_bits(number, Outcome::Answered { at, by });
     }
 }
 

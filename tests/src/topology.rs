@@ -77,10 +77,11 @@ impl DnsPair {
 
     /// Starts BIND on both real servers and waits until they answer; see [`ANSWERS`].
     pub fn start_named(&self) -> Result<[Process; 2]> {
-        Ok([
-            bind::start(&self.rs1, ANSWERS[0])?,
-            bind::start(&self.rs2, ANSWERS[1])?,
-        ])
+        let mut first = bind::spawn(&self.rs1, ANSWERS[0])?;
+        let mut second = bind::spawn(&self.rs2, ANSWERS[1])?;
+        bind::wait_for(&self.rs1, &mut first, ANSWERS[0])?;
+        bind::wait_for(&self.rs2, &mut second, ANSWERS[1])?;
+        Ok([first, second])
     }
 }
 

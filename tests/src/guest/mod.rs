@@ -147,8 +147,8 @@ impl Guest {
         let wait = deadline.saturating_duration_since(Instant::now());
         self.replies.recv_timeout(wait).map_err(|error| {
             let what = match error {
-                RecvTimeoutError::Timeout => "the guest hangs: no answer in time",
-                RecvTimeoutError::Disconnected => "the guest ended",
+                RecvTimeoutError::Timeout => format!("the guest hangs: no answer in {wait:.0?}"),
+                RecvTimeoutError::Disconnected => "the guest ended".into(),
             };
             anyhow::anyhow!("{what}\n{}", self.console_tail())
         })
