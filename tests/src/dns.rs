@@ -355,3 +355,47 @@ fn or_panic<T>(result: Result<T>) -> T {
         Err(error) => panic!("a DNS client of the lab: {error:#}"),
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use hickory_proto::rr::Record;
+    use hickory_proto::rr::rdata::A;
+
+    use super::*;
+
+    fn response(code: ResponseCode, address: Option<Ipv4Addr>) -> Vec<u8> {
+        let mut message = Message::response(7, OpCode::Query);
+        message.metadata.response_code = code;
+        let name = Name::from_str("www.abc.local.").unwrap();
+        if let Some(address) = address {
+            message.add_answer(Record::from_rdata(name, 60, RData::A(A(address))));
+        }
+        message.to_vec().unwrap()
+    }
+
+    #[test]
+    fn a_question_is_a_query_for_one_address() {
+        let message = Message::from_vec(&question(7, NAME).unwrap()).unwrap();
+        assert_eq!(message.metadata.id, 7);
+        assert_eq!(message.queries.len(), 1);
+        assert_eq!(message.queries[0].name().to_string(), "www.abc.local.");
+        assert_eq!(message.queries[0].query_type(), RecordType::A);
+    }
+
+    #[test]
+    fn only_an_address_is_an_answer() {
+        let address = Some(Ipv4Addr::new(1, 2, 3, 4));
+        let read = |bytes: &[u8]| parse(bytes).unwrap();
+        assert_eq!(
+            read(&response(ResponseCode::NoError, address)),
+            (7, Ok("1.2.3.4".into()))
+        );
+        assert_eq!(
+            read(&response(ResponseCode::NoError, None)),
+            (7, Err("no address".into()))
+        );
+        assert!(read(&response(ResponseCode::ServFail, address)).1.is_err());
+        assert_eq!(parse(&[0; 5]), None);
+    }
+}

@@ -7,6 +7,7 @@ use anyhow::{Result, ensure};
 use crate::capture::Capture;
 use crate::case::Case;
 use crate::dns::{self, Questions};
+use crate::inject::{self, Ipv4Header};
 use crate::lab::Lab;
 use crate::topology::{ANSWERS, DnsPair, VIP, hold_vip_silently, two_hosts};
 use crate::{bind, ping};
@@ -14,6 +15,10 @@ use crate::{bind, ping};
 /// The cases of this theme.
 pub(super) const CASES: &[Case] = &[
     Case::new("lab::hosts_reach_each_other", hosts_reach_each_other),
+    Case::new(
+        "lab::injected_packets_are_captured",
+        injected_packets_are_captured,
+    ),
     Case::new("lab::dns_load_counts_answers", dns_load_counts_answers),
     Case::new(
         "lab::the_pair_has_its_interfaces",
@@ -49,6 +54,39 @@ fn hosts_reach_each_other(lab: &mut Lab) -> Result<()> {
     let report = load.stop();
     ensure!(report.answered() == 0, "answers over a cut link: {report}");
     ensure!(a.run("hostname")?.trim() == "a", "the host name");
+    Ok(())
+}
+
+fn injected_packets_are_captured(lab: &mut Lab) -> Result<()> {
+    let (a, b) = two_hosts(lab)?;
+    let capture = Capture::start(&b)?;
+    let header = Ipv4Header {
+        source: "192.168.56.77".parse()?,
+        destination: "224.0.0.18".parse()?,
+        ttl: 255,
+        protocol: 112,
+    };
+    // Version 3, advert, router 50, priority 200.
+    inject::ipv4(&a, "eth0", header, &[0x31, 50, 200, 1, 0, 10, 0, 0])?;
+    let frame = capture.wait_for("advert", Duration::from_secs(1), |frame| {
+        frame.advert().is_some()
+    })?;
+    let (_, advert) = &capture.adverts()[0];
+    ensure!(
+        advert.source == header.source
+            && advert.destination == header.destination
+            && (advert.ttl, advert.version) == (255, 3)
+            && (advert.virtual_router_id, advert.priority) == (50, 200),
+        "{advert:?}"
+    );
+    ensure!(frame.interface == "eth0" && !frame.outgoing, "{frame:?}");
+
+    let mut bytes = frame.bytes;
+    bytes[..6].copy_from_slice(&b.mac("eth0"));
+    inject::frame(&a, "eth0", bytes.clone())?;
+    capture.wait_for("injected frame", Duration::from_secs(1), |frame| {
+        frame.bytes == bytes
+    })?;
     Ok(())
 }
 
