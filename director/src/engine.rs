@@ -108,7 +108,11 @@ impl Engine {
     /// A virtual router has changed.
     pub fn hear_vrrp(&mut self, event: vrrp::Event) {
         if let vrrp::Event::Removed { instance } = event {
-            let replaced = self.configuration.instances.iter().any(|i| i.name == instance);
+            let replaced = self
+                .configuration
+                .instances
+                .iter()
+                .any(|i| i.name == instance);
             if !replaced {
                 self.metrics.forget_vrrp(&instance);
             }
@@ -126,10 +130,19 @@ impl Engine {
     }
 
     fn arrange_checkers(&mut self) {
-        let wanted: Vec<_> = self.configuration.services.iter().flat_map(subjects).collect();
+        let wanted: Vec<_> = self
+            .configuration
+            .services
+            .iter()
+            .flat_map(subjects)
+            .collect();
         let kept: HashSet<&Subject> = wanted.iter().map(|(subject, ..)| subject).collect();
-        let forgotten: Vec<Subject> =
-            self.verdicts.keys().filter(|subject| !kept.contains(subject)).cloned().collect();
+        let forgotten: Vec<Subject> = self
+            .verdicts
+            .keys()
+            .filter(|subject| !kept.contains(subject))
+            .cloned()
+            .collect();
         for subject in forgotten {
             self.forget(&subject);
         }
@@ -145,9 +158,14 @@ impl Engine {
                 continue;
             }
             self.end_checker(&subject);
-            let verdict = *self.verdicts.entry(subject.clone()).or_insert(Verdict::Unknown);
+            let verdict = *self
+                .verdicts
+                .entry(subject.clone())
+                .or_insert(Verdict::Unknown);
             let real_server = subject.real_server.to_string();
-            let metrics = self.metrics.probe(&subject.service, subject.protocol, &real_server);
+            let metrics = self
+                .metrics
+                .probe(&subject.service, subject.protocol, &real_server);
             metrics.set_verdict(verdict);
             let handle = health::spawn(
                 subject.clone(),
@@ -156,7 +174,14 @@ impl Engine {
                 metrics,
                 self.health_events.clone(),
             );
-            self.checkers.insert(subject, Checker { check, port, handle });
+            self.checkers.insert(
+                subject,
+                Checker {
+                    check,
+                    port,
+                    handle,
+                },
+            );
         }
     }
 
@@ -164,7 +189,8 @@ impl Engine {
         if let Some(checker) = self.checkers.remove(subject) {
             checker.handle.abort();
             let real_server = subject.real_server.to_string();
-            self.metrics.forget_probe(&subject.service, subject.protocol, &real_server);
+            self.metrics
+                .forget_probe(&subject.service, subject.protocol, &real_server);
         }
     }
 
@@ -176,7 +202,9 @@ impl Engine {
             protocol: subject.protocol.to_string(),
             real_server,
         };
-        self.metrics.kernel().forget(&traffic_of(subject.real_server.to_string()));
+        self.metrics
+            .kernel()
+            .forget(&traffic_of(subject.real_server.to_string()));
         let service_stays = self.configuration.services.iter().any(|service| {
             service.name == subject.service && service.protocols.contains(&subject.protocol)
         });
@@ -187,7 +215,8 @@ impl Engine {
 
     fn ask_for_table(&mut self) {
         self.asked += 1;
-        self.table.set(self.asked, desired(&self.configuration, &self.verdicts));
+        self.table
+            .set(self.asked, desired(&self.configuration, &self.verdicts));
     }
 
     /// An instance is ready once there is a verdict on every server of its services and the
@@ -197,13 +226,13 @@ impl Engine {
             if self.ready.contains(&instance.name) {
                 continue;
             }
-            let held = |service: &&Service| {
-                matches!(&service.holder, Holder::Instance(name) if *name == instance.name)
-            };
+            let held = |service: &&Service| matches!(&service.holder, Holder::Instance(name) if *name == instance.name);
             let mut services = self.configuration.services.iter().filter(held).peekable();
             let table_follows = services.peek().is_none() || self.applied == self.asked;
             let known = services.flat_map(subjects).all(|(subject, ..)| {
-                self.verdicts.get(&subject).is_some_and(|verdict| *verdict != Verdict::Unknown)
+                self.verdicts
+                    .get(&subject)
+                    .is_some_and(|verdict| *verdict != Verdict::Unknown)
             });
             if known && table_follows {
                 self.ready.insert(instance.name.clone());
@@ -251,7 +280,10 @@ fn desired_service(
     let port = service.port.get();
     let one_packet = protocol == Protocol::Udp && service.one_packet_scheduling.enabled;
     let destinations = service.real_servers.iter().map(|server| {
-        let key = DestinationKey { address: IpAddr::from(server.address), port };
+        let key = DestinationKey {
+            address: IpAddr::from(server.address),
+            port,
+        };
         let subject = Subject {
             service: service.name.clone(),
             protocol,
@@ -269,14 +301,28 @@ fn desired_service(
             upper_threshold: 0,
             lower_threshold: 0,
         };
-        (key, DesiredDestination { destination, presence })
+        (
+            key,
+            DesiredDestination {
+                destination,
+                presence,
+            },
+        )
     });
     DesiredService {
         name: service.name.clone(),
         service: ipvs::Service {
-            key: ServiceKey { address: IpAddr::from(service.address), port, protocol },
+            key: ServiceKey {
+                address: IpAddr::from(service.address),
+                port,
+                protocol,
+            },
             scheduler: Some(service.scheduler),
-            flags: if one_packet { ServiceFlags::ONE_PACKET } else { ServiceFlags::NONE },
+            flags: if one_packet {
+                ServiceFlags::ONE_PACKET
+            } else {
+                ServiceFlags::NONE
+            },
             persistence: None,
         },
         destinations: destinations.collect(),

@@ -69,15 +69,23 @@ pub struct Estate {
 impl Estate {
     /// Writes to the supervisor through `stream`.
     pub fn new(stream: UnixStream) -> Self {
-        Self { supervisor: Arc::new(Mutex::new(stream)) }
+        Self {
+            supervisor: Arc::new(Mutex::new(stream)),
+        }
     }
 
     /// Reports what an instance holds from now on. Returns when the supervisor can read it.
     pub fn record(&self, instance: &str, holding: Option<Holding>) {
-        let report = Report { instance: instance.to_owned(), holding };
+        let report = Report {
+            instance: instance.to_owned(),
+            holding,
+        };
         let mut line = serde_json::to_vec(&report).expect("a report has only string keys");
         line.push(b'\n');
-        let mut stream = self.supervisor.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut stream = self
+            .supervisor
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if let Err(error) = stream.write_all(&line) {
             // The worker stops by itself when its supervisor is gone.
             warn!(instance, %error, "the supervisor cannot be told what is held");
@@ -145,7 +153,10 @@ impl Supervisor {
             }
             self.pass_signals();
             if self.stop_by.is_some_and(|due| due <= Instant::now()) {
-                error!("the worker did not stop within {} s: ending it", STOP_TIMEOUT.as_secs());
+                error!(
+                    "the worker did not stop within {} s: ending it",
+                    STOP_TIMEOUT.as_secs()
+                );
                 self.stop_by = None;
                 self.signal_worker(Signal::SIGKILL);
             }
@@ -212,7 +223,9 @@ impl Supervisor {
 
     fn pass_signals(&mut self) {
         while let Ok(Some(information)) = self.signals.read_signal() {
-            let Ok(signal) = Signal::try_from(information.ssi_signo as i32) else { continue };
+            let Ok(signal) = Signal::try_from(information.ssi_signo as i32) else {
+                continue;
+            };
             self.signal_worker(signal);
             if signal != Signal::SIGHUP && self.stop_by.is_none() {
                 self.stop_by = Some(Instant::now() + STOP_TIMEOUT);
@@ -253,7 +266,9 @@ impl Supervisor {
     /// Priority 0 first, so that the peer takes over while the addresses go.
     fn give_up_holdings(&self) {
         for holding in self.holdings.values() {
-            let Some(socket) = self.sockets.get(&holding.interface_index) else { continue };
+            let Some(socket) = self.sockets.get(&holding.interface_index) else {
+                continue;
+            };
             if let Err(error) = socket.send(&holding.resignation, holding.source) {
                 error!(instance = %holding.instance, %error, "cannot say that the worker died");
             }
@@ -269,9 +284,14 @@ impl Supervisor {
             }
         };
         for holding in self.holdings.values() {
-            let addresses = holding.addresses.iter().map(|&(address, prefix_length)| {
-                VirtualAddress { address, prefix_length }
-            });
+            let addresses =
+                holding
+                    .addresses
+                    .iter()
+                    .map(|&(address, prefix_length)| VirtualAddress {
+                        address,
+                        prefix_length,
+                    });
             let addresses: Vec<_> = addresses.collect();
             let addresses = VirtualAddresses::new(holding.interface_index, &addresses);
             for failure in addresses.remove(&mut route) {
@@ -287,7 +307,9 @@ fn exit_code(status: ExitStatus) -> ExitCode {
     match status.code().map(u8::try_from) {
         Some(Ok(code)) => ExitCode::from(code),
         _ => {
-            let signal = status.signal().and_then(|number| Signal::try_from(number).ok());
+            let signal = status
+                .signal()
+                .and_then(|number| Signal::try_from(number).ok());
             let signal = signal.map_or("an unknown signal", Signal::as_str);
             error!(signal, "the worker was ended");
             ExitCode::FAILURE

@@ -34,7 +34,9 @@ pub fn run(
 ) -> anyhow::Result<()> {
     die_of_any_panic();
     let channel = take_channel()?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     runtime.block_on(serve(load, runtime_directory, channel))
 }
 
@@ -65,7 +67,12 @@ async fn serve(
     let mut arp = None;
     keep_addresses_to_their_interface(&mut arp, &configuration, runtime_directory);
     let estate = Estate::new(channel.try_clone()?);
-    let vrrp = vrrp::spawn(&configuration.instances, Arc::clone(&metrics), estate, events)?;
+    let vrrp = vrrp::spawn(
+        &configuration.instances,
+        Arc::clone(&metrics),
+        estate,
+        events,
+    )?;
     let mut engine = Engine::start(configuration, vrrp, table, metrics, health_events);
     // Says READY to systemd, where it listens; a failure means that it doesn't.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
@@ -129,16 +136,25 @@ fn keep_addresses_to_their_interface(
 /// The server of metrics, which can move while the process runs.
 struct Scrapes {
     metrics: Arc<Metrics>,
-    listening: Option<(std::net::SocketAddr, tokio::task::JoinHandle<std::convert::Infallible>)>,
+    listening: Option<(
+        std::net::SocketAddr,
+        tokio::task::JoinHandle<std::convert::Infallible>,
+    )>,
 }
 
 impl Scrapes {
     fn new(metrics: Arc<Metrics>) -> Self {
-        Self { metrics, listening: None }
+        Self {
+            metrics,
+            listening: None,
+        }
     }
 
     /// Listens where the configuration says; the previous place stays when that is impossible.
-    async fn listen(&mut self, configuration: &Configuration) -> Result<(), crate::metrics::BindError> {
+    async fn listen(
+        &mut self,
+        configuration: &Configuration,
+    ) -> Result<(), crate::metrics::BindError> {
         let wanted = configuration.metrics.map(|metrics| metrics.listen);
         if wanted == self.listening.as_ref().map(|(address, _)| *address) {
             return Ok(());
@@ -147,7 +163,10 @@ impl Scrapes {
             Some(address) => {
                 let server = Server::bind(address).await?;
                 let metrics = Arc::clone(&self.metrics);
-                Some((address, tokio::spawn(async move { server.serve(metrics).await })))
+                Some((
+                    address,
+                    tokio::spawn(async move { server.serve(metrics).await }),
+                ))
             }
             None => None,
         };

@@ -10,8 +10,10 @@ use std::path::Path;
 use lvs_system::sysctl::{self, Error, Journal};
 
 /// What is needed on `all`: only ever raised, never lowered.
-const NEEDED: [(&str, u8); 2] =
-    [("net.ipv4.conf.all.arp_ignore", 1), ("net.ipv4.conf.all.arp_announce", 2)];
+const NEEDED: [(&str, u8); 2] = [
+    ("net.ipv4.conf.all.arp_ignore", 1),
+    ("net.ipv4.conf.all.arp_announce", 2),
+];
 
 /// The settings made, with the values found.
 #[derive(Debug)]
@@ -26,7 +28,10 @@ impl ArpSettings {
     pub fn make(directory: &Path) -> Result<Self, Error> {
         let mut journal = Journal::open(directory)?;
         for (name, needed) in NEEDED {
-            if sysctl::read(name)?.parse().is_ok_and(|found: i64| found < i64::from(needed)) {
+            if sysctl::read(name)?
+                .parse()
+                .is_ok_and(|found: i64| found < i64::from(needed))
+            {
                 journal.set(name, &needed.to_string())?;
             }
         }

@@ -83,9 +83,14 @@ impl VirtualAddresses {
 
     fn each(&self, mut change: impl FnMut(&Address) -> Result<(), Error>) -> Vec<Error> {
         let addresses = self.configured.iter().map(|virtual_address| {
-            let VirtualAddress { address, prefix_length } = *virtual_address;
+            let VirtualAddress {
+                address,
+                prefix_length,
+            } = *virtual_address;
             Address::new(self.interface_index, address.into(), prefix_length)
         });
-        addresses.filter_map(|address| change(&address).err()).collect()
+        addresses
+            .filter_map(|address| change(&address).err())
+            .collect()
     }
 }

@@ -18,7 +18,11 @@ const EXIT_CONFIGURATION: u8 = 78;
 #[derive(Args, Clone, Debug)]
 pub(super) struct Arguments {
     /// Configuration file
-    #[arg(long, value_name = "FILE", default_value = "/etc/lvs-director/director.yaml")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        default_value = "/etc/lvs-director/director.yaml"
+    )]
     config: PathBuf,
     /// Which node of the configuration this machine is [default: the host name]
     #[arg(long, value_name = "NAME")]
@@ -46,9 +50,14 @@ impl Arguments {
         let options = [
             ("--config", self.config.clone().into_os_string()),
             ("--node", self.node().into()),
-            ("--runtime-directory", self.runtime_directory.clone().into_os_string()),
+            (
+                "--runtime-directory",
+                self.runtime_directory.clone().into_os_string(),
+            ),
         ];
-        let options = options.into_iter().flat_map(|(name, value)| [name.into(), value]);
+        let options = options
+            .into_iter()
+            .flat_map(|(name, value)| [name.into(), value]);
         std::iter::once("worker".into()).chain(options).collect()
     }
 }

@@ -31,7 +31,13 @@ pub fn spawn(
     metrics: ProbeMetrics,
     events: UnboundedSender<Event>,
 ) -> AbortHandle {
-    let checker = Checker { subject, port, check, metrics, events };
+    let checker = Checker {
+        subject,
+        port,
+        check,
+        metrics,
+        events,
+    };
     tokio::spawn(checker.run()).abort_handle()
 }
 
@@ -82,7 +88,11 @@ impl Checker {
     }
 
     fn tell(&self, verdict: Verdict, failure: Option<&str>) {
-        let Subject { service, protocol, real_server } = &self.subject;
+        let Subject {
+            service,
+            protocol,
+            real_server,
+        } = &self.subject;
         match verdict {
             Verdict::Unhealthy => {
                 let reason = failure.unwrap_or_default();
@@ -94,6 +104,9 @@ impl Checker {
         }
         self.metrics.set_verdict(verdict);
         // The engine ends its checkers before it ends.
-        let _ = self.events.send(Event { subject: self.subject.clone(), verdict });
+        let _ = self.events.send(Event {
+            subject: self.subject.clone(),
+            verdict,
+        });
     }
 }

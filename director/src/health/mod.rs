@@ -14,7 +14,6 @@ use lvs_proto::ipvs::Protocol;
 pub use checker::spawn;
 pub use transport::Failure;
 
-
 /// Whose health it is.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Subject {

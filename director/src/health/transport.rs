@@ -9,7 +9,6 @@ use lvs_proto::ipvs::Protocol;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
 
-
 /// What a UDP answer without EDNS can't exceed by much; longer datagrams are cut and judged by
 /// their header.
 const DATAGRAM_LENGTH: usize = 4096;
@@ -45,7 +44,9 @@ pub(super) async fn ask(
             Protocol::Tcp => ask_tcp(probe, identifier, server).await,
         }
     };
-    tokio::time::timeout(timeout, asked).await.unwrap_or(Err(Failure::TimedOut(timeout)))
+    tokio::time::timeout(timeout, asked)
+        .await
+        .unwrap_or(Err(Failure::TimedOut(timeout)))
 }
 
 /// A fresh socket a probe, so that every probe has a port of its own; connected, so that only the

@@ -45,8 +45,9 @@ impl Server {
     /// # Errors
     /// When the address is in use or isn't ours.
     pub async fn bind(listen: SocketAddr) -> Result<Self, BindError> {
-        let listener =
-            TcpListener::bind(listen).await.map_err(|source| BindError { listen, source })?;
+        let listener = TcpListener::bind(listen)
+            .await
+            .map_err(|source| BindError { listen, source })?;
         Ok(Self { listener })
     }
 
@@ -85,7 +86,9 @@ impl Server {
 fn respond(request: &Request<Incoming>, metrics: &Metrics) -> Response<Full<Bytes>> {
     let mut response = if request.method() != Method::GET && request.method() != Method::HEAD {
         let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n");
-        response.headers_mut().insert(ALLOW, hyper::header::HeaderValue::from_static("GET, HEAD"));
+        response
+            .headers_mut()
+            .insert(ALLOW, hyper::header::HeaderValue::from_static("GET, HEAD"));
         response
     } else {
         match request.uri().path() {
@@ -94,7 +97,9 @@ fn respond(request: &Request<Incoming>, metrics: &Metrics) -> Response<Full<Byte
             _ => plain(StatusCode::NOT_FOUND, "try /metrics or /healthz\n"),
         }
     };
-    response.headers_mut().insert(CONTENT_TYPE, hyper::header::HeaderValue::from_static(TEXT));
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, hyper::header::HeaderValue::from_static(TEXT));
     response
 }
 

@@ -59,7 +59,8 @@ struct Family {
 impl KernelCounters {
     pub(super) fn register(registry: &Registry) -> Self {
         let register = Registered(registry);
-        let family = |prefix: &str, whose: &str, labels: &[&str]| Family {
+        let family = |prefix: &str, whose: &str, labels: &[&str]| {
+            Family {
             connections: register.counters(
                 &format!("{prefix}_connections_total"),
                 &format!("Connections that IPVS scheduled {whose}; packets where one-packet scheduling is on."),
@@ -75,6 +76,7 @@ impl KernelCounters {
                 &format!("Bytes that IPVS forwarded {whose}."),
                 labels,
             ),
+        }
         };
         let server = &["service", "protocol", "real_server"];
         Self {
@@ -97,7 +99,12 @@ impl KernelCounters {
             // Its counters stay, so that rates are right when it returns.
             let _ = self.weight.remove_label_values(&subject.labels());
         }
-        for Figures { subject, traffic, weight } in present {
+        for Figures {
+            subject,
+            traffic,
+            weight,
+        } in present
+        {
             let before = seen.insert(subject.clone(), *traffic).unwrap_or_default();
             // Less than before: the kernel made the object anew and counts from 0.
             let grown = |before: u64, now: u64| now.checked_sub(before).unwrap_or(now);
@@ -106,7 +113,9 @@ impl KernelCounters {
             packets.inc_by(grown(before.packets, traffic.packets));
             bytes.inc_by(grown(before.bytes, traffic.bytes));
             if let Some(weight) = weight {
-                self.weight.with_label_values(&subject.labels()).set(*weight);
+                self.weight
+                    .with_label_values(&subject.labels())
+                    .set(*weight);
             }
         }
     }
@@ -119,7 +128,10 @@ impl KernelCounters {
             let _ = counter.remove_label_values(labels);
         }
         let _ = self.weight.remove_label_values(&subject.labels());
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner).remove(subject);
+        self.seen
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(subject);
     }
 
     fn counters(&self, subject: &Subject) -> [IntCounter; 3] {
@@ -163,8 +175,16 @@ mod tests {
         };
         let mut expected = 0;
         for (now, grown) in [(10, 10), (15, 5), (15, 0), (3, 3), (4, 1)] {
-            let traffic = Traffic { connections: now, packets: now, bytes: now };
-            let figures = Figures { subject: subject.clone(), traffic, weight: Some(1) };
+            let traffic = Traffic {
+                connections: now,
+                packets: now,
+                bytes: now,
+            };
+            let figures = Figures {
+                subject: subject.clone(),
+                traffic,
+                weight: Some(1),
+            };
             counters.update(&[figures]);
             expected += grown;
             assert_eq!(counters.counters(&subject).map(|c| c.get()), [expected; 3]);
@@ -172,6 +192,11 @@ mod tests {
         counters.update(&[]);
         assert_eq!(counters.counters(&subject)[0].get(), expected);
         let weights = registry.gather().into_iter();
-        assert!(weights.filter(|f| f.name() == "director_real_server_weight").count() == 0);
+        assert!(
+            weights
+                .filter(|f| f.name() == "director_real_server_weight")
+                .count()
+                == 0
+        );
     }
 }

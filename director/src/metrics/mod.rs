@@ -18,10 +18,10 @@ use prometheus::{
 pub use http::{BindError, Server};
 pub use kernel::{Figures, KernelCounters, Subject, Traffic};
 
-
 /// Answers on a LAN take well under a millisecond, a busy resolver up to the probe's time-out.
-const PROBE_BUCKETS: &[f64] =
-    &[0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5];
+const PROBE_BUCKETS: &[f64] = &[
+    0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
+];
 
 /// All metrics of this process.
 pub struct Metrics {
@@ -132,12 +132,18 @@ impl Metrics {
         let state = |state: State| {
             (
                 state,
-                self.vrrp_state.with_label_values(&[instance, &state.to_string()]),
-                self.vrrp_transitions.with_label_values(&[instance, &state.to_string()]),
+                self.vrrp_state
+                    .with_label_values(&[instance, &state.to_string()]),
+                self.vrrp_transitions
+                    .with_label_values(&[instance, &state.to_string()]),
             )
         };
         let rejected = |reason: Rejection| {
-            (reason, self.adverts_rejected.with_label_values(&[instance, reason.label()]))
+            (
+                reason,
+                self.adverts_rejected
+                    .with_label_values(&[instance, reason.label()]),
+            )
         };
         VrrpMetrics {
             states: State::ALL.map(state),
@@ -156,11 +162,17 @@ impl Metrics {
             let _ = self.vrrp_state.remove_label_values(&labels);
             let _ = self.vrrp_transitions.remove_label_values(&labels);
         }
-        for counter in [&self.adverts_sent, &self.adverts_failed, &self.adverts_received] {
+        for counter in [
+            &self.adverts_sent,
+            &self.adverts_failed,
+            &self.adverts_received,
+        ] {
             let _ = counter.remove_label_values(&[instance]);
         }
         for reason in Rejection::ALL {
-            let _ = self.adverts_rejected.remove_label_values(&[instance, reason.label()]);
+            let _ = self
+                .adverts_rejected
+                .remove_label_values(&[instance, reason.label()]);
         }
     }
 
@@ -168,13 +180,11 @@ impl Metrics {
     pub fn probe(&self, service: &str, protocol: Protocol, real_server: &str) -> ProbeMetrics {
         let protocol = protocol.to_string();
         let labels = [service, protocol.as_str(), real_server];
-        let metrics = ProbeMetrics {
+        ProbeMetrics {
             healthy: self.server_healthy.with_label_values(&labels),
             duration: self.probe_duration.with_label_values(&labels),
             failures: self.probe_failures.with_label_values(&labels),
-        };
-        metrics.set_verdict(Verdict::Unknown);
-        metrics
+        }
     }
 
     /// Forgets the probes of a real server that was removed from the configuration.

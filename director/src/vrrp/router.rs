@@ -103,21 +103,33 @@ impl Router {
     ) -> Result<Self, OpenError> {
         let instance = settings.name.clone();
         let interface = settings.interface.clone();
-        let link = link::find(route, &interface)
-            .map_err(|source| OpenError::Link { instance: instance.clone(), source })?;
-        let address_error =
-            |source| OpenError::Address { instance: settings.name.clone(), source };
-        let addresses = VirtualAddresses::new(link.index, &settings.addresses);
-        let primary = addresses.primary_ipv4(route).map_err(address_error)?.ok_or_else(|| {
-            OpenError::NoAddress { instance: instance.clone(), interface: interface.clone() }
+        let link = link::find(route, &interface).map_err(|source| OpenError::Link {
+            instance: instance.clone(),
+            source,
         })?;
+        let address_error = |source| OpenError::Address {
+            instance: settings.name.clone(),
+            source,
+        };
+        let addresses = VirtualAddresses::new(link.index, &settings.addresses);
+        let primary = addresses
+            .primary_ipv4(route)
+            .map_err(address_error)?
+            .ok_or_else(|| OpenError::NoAddress {
+                instance: instance.clone(),
+                interface: interface.clone(),
+            })?;
         let found = addresses.present(route).map_err(address_error)?;
-        let socket_error =
-            |source| OpenError::Socket { instance: instance.clone(), interface, source };
+        let socket_error = |source| OpenError::Socket {
+            instance: instance.clone(),
+            interface,
+            source,
+        };
         let socket = VrrpSocket::open(&link.name, link.index).map_err(SocketError::Adverts);
         let packets = PacketSocket::open(link.index).map_err(SocketError::Announcements);
-        let (socket, packets) =
-            socket.and_then(|socket| Ok((socket, packets?))).map_err(socket_error)?;
+        let (socket, packets) = socket
+            .and_then(|socket| Ok((socket, packets?)))
+            .map_err(socket_error)?;
         if found {
             info!(instance = %settings.name, "addresses found on the interface: kept until another active router is heard");
         }
@@ -155,7 +167,10 @@ impl Router {
     }
 
     pub(super) fn next_deadline(&self) -> Option<Instant> {
-        [self.instance.poll_timeout(), self.retry_at].into_iter().flatten().min()
+        [self.instance.poll_timeout(), self.retry_at]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// What the supervisor has to undo if this process dies now.
@@ -198,7 +213,8 @@ impl Router {
             self.report_failures("remove", abandoned.remove(route));
         }
         let primary = self.instance.configuration().primary_address;
-        self.instance.handle_configuration(now, protocol_configuration(settings, primary));
+        self.instance
+            .handle_configuration(now, protocol_configuration(settings, primary));
     }
 
     /// Gives the instance every advert that is queued.
@@ -229,9 +245,9 @@ impl Router {
             {
                 continue;
             }
-            let heard = datagram.advert().and_then(|(advert, _)| {
-                self.instance.handle_advert(now, datagram.source, &advert)
-            });
+            let heard = datagram
+                .advert()
+                .and_then(|(advert, _)| self.instance.handle_advert(now, datagram.source, &advert));
             match heard {
                 Ok(()) => {
                     self.metrics.received();

@@ -4,8 +4,8 @@
 //! delay an advert. What it has to say goes out through a channel that never blocks.
 
 use std::os::fd::AsFd;
-use std::sync::mpsc::{self, TryRecvError};
 use std::sync::Arc;
+use std::sync::mpsc::{self, TryRecvError};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
@@ -75,7 +75,10 @@ pub struct VrrpThread {
 impl VrrpThread {
     /// Says whether the machine could serve the services of an instance.
     pub fn set_ready(&self, instance: &str, ready: bool) {
-        self.send(Command::Ready { instance: instance.to_owned(), ready });
+        self.send(Command::Ready {
+            instance: instance.to_owned(),
+            ready,
+        });
     }
 
     /// Goes on with other instances: those that stay keep their state.
@@ -110,11 +113,27 @@ pub fn spawn(
     let open = |settings| Router::open(settings, &mut route, &metrics);
     let routers = instances.iter().map(open).collect::<Result<Vec<_>, _>>()?;
     let (commands, inbox) = mpsc::channel();
-    let wake = Arc::new(EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC).map_err(std::io::Error::from)?);
-    let reactor =
-        Reactor { routers, route, metrics, estate, events, inbox, wake: Arc::clone(&wake) };
-    let thread = thread::Builder::new().name("vrrp".into()).spawn(move || reactor.run())?;
-    Ok(VrrpThread { commands, wake, thread })
+    let wake = Arc::new(
+        EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)
+            .map_err(std::io::Error::from)?,
+    );
+    let reactor = Reactor {
+        routers,
+        route,
+        metrics,
+        estate,
+        events,
+        inbox,
+        wake: Arc::clone(&wake),
+    };
+    let thread = thread::Builder::new()
+        .name("vrrp".into())
+        .spawn(move || reactor.run())?;
+    Ok(VrrpThread {
+        commands,
+        wake,
+        thread,
+    })
 }
 
 struct Reactor {
@@ -138,8 +157,11 @@ impl Reactor {
         }
         loop {
             // What is queued is read before a timer is believed.
-            let siblings: Vec<_> =
-                self.routers.iter().map(|r| (r.interface().to_owned(), r.virtual_router())).collect();
+            let siblings: Vec<_> = self
+                .routers
+                .iter()
+                .map(|r| (r.interface().to_owned(), r.virtual_router()))
+                .collect();
             for router in &mut self.routers {
                 let here: Vec<VirtualRouterId> = siblings
                     .iter()
@@ -189,7 +211,9 @@ impl Reactor {
         let now = Instant::now();
         let mut previous = std::mem::take(&mut self.routers);
         for settings in instances {
-            let same = previous.iter().position(|router| router.continues(settings));
+            let same = previous
+                .iter()
+                .position(|router| router.continues(settings));
             match same.map(|position| previous.swap_remove(position)) {
                 Some(mut router) => {
                     router.reconfigure(settings, &mut self.route, now);
@@ -206,8 +230,16 @@ impl Reactor {
         }
         for mut router in previous {
             router.instance().handle_stop();
-            act(&mut router, &mut self.route, &self.estate, &self.events, now);
-            let _ = self.events.send(Event::Removed { instance: router.name().to_owned() });
+            act(
+                &mut router,
+                &mut self.route,
+                &self.estate,
+                &self.events,
+                now,
+            );
+            let _ = self.events.send(Event::Removed {
+                instance: router.name().to_owned(),
+            });
         }
     }
 
@@ -245,6 +277,9 @@ fn act(
     for transition in router.act(route, estate, now) {
         let instance = router.name().to_owned();
         // The engine ends before this thread only when the whole worker does.
-        let _ = events.send(Event::Transition { instance, transition });
+        let _ = events.send(Event::Transition {
+            instance,
+            transition,
+        });
     }
 }

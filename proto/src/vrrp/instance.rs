@@ -88,6 +88,13 @@ pub enum Reason {
     NothingHeard,
     /// The Active said that it leaves, and nobody better answered.
     ActiveLeft,
+    /// The Active has a lower priority.
+    Preempting {
+        /// Its address.
+        active: Ipv4Addr,
+        /// Its priority.
+        priority: u8,
+    },
     /// Another router has a higher priority, or the same and a larger address.
     Outranked {
         /// Its address.
@@ -105,6 +112,9 @@ impl fmt::Display for Reason {
             Self::Started => formatter.write_str("started"),
             Self::NothingHeard => formatter.write_str("no active router heard"),
             Self::ActiveLeft => formatter.write_str("the active router left"),
+            Self::Preempting { active, priority } => {
+                write!(formatter, "preempting {active} with priority {priority}")
+            }
             Self::Outranked { by, priority } => {
                 write!(formatter, "outranked by {by} with priority {priority}")
             }
@@ -151,8 +161,8 @@ pub struct Instance {
     ready: bool,
     /// The Active's interval as its last accepted advert said it (`Active_Adver_Interval`).
     active_interval: Duration,
-    /// The Active that was heard last has said that it leaves.
-    active_left: bool,
+    /// Why this Backup would become Active if nothing else is heard.
+    promotion: Reason,
     timers: TimerTable,
     actions: VecDeque<Action>,
 }
@@ -172,7 +182,7 @@ impl Instance {
                 Ownership::Absent
             },
             ready: false,
-            active_left: false,
+            promotion: Reason::NothingHeard,
             timers: TimerTable::default(),
             actions: VecDeque::new(),
         }
@@ -276,7 +286,7 @@ impl Instance {
         }
         match self.state {
             State::Initialize => {}
-            State::Backup => self.hear_as_backup(now, advert),
+            State::Backup => self.hear_as_backup(now, source, advert),
             State::Active => self.hear_as_active(now, source, advert),
         }
         Ok(())
@@ -287,12 +297,7 @@ impl Instance {
         while let Some((timer, deadline)) = self.timers.expire(now) {
             match timer {
                 Timer::ActiveDown => {
-                    let reason = if self.active_left {
-                        Reason::ActiveLeft
-                    } else {
-                        Reason::NothingHeard
-                    };
-                    self.become_active(now, reason);
+                    self.become_active(now, self.promotion);
                 }
                 Timer::Advert => {
                     // From the deadline, so that the rate doesn't drift; from now after a stall.
@@ -339,20 +344,24 @@ impl Instance {
         Ok(())
     }
 
-    fn hear_as_backup(&mut self, now: Instant, advert: &Advert) {
+    fn hear_as_backup(&mut self, now: Instant, source: Ipv4Addr, advert: &Advert) {
         if advert.priority == 0 {
             let Configuration {
                 version, priority, ..
             } = self.configuration;
-            self.active_left = true;
+            self.promotion = Reason::ActiveLeft;
             self.timers.set(
                 Timer::ActiveDown,
                 now + priority.skew_time(version, self.active_interval),
             );
         } else if advert.priority >= self.configuration.priority.get() || !self.preempts() {
-            self.active_left = false;
             self.active_interval = advert.interval.get();
             self.restart_active_down(now);
+        } else {
+            self.promotion = Reason::Preempting {
+                active: source,
+                priority: advert.priority,
+            };
         }
     }
 
@@ -367,7 +376,6 @@ impl Instance {
             // Asserted at once, so that a lower router that thinks it is Active gives up.
             self.send_advert(now);
         } else {
-            self.active_left = false;
             self.active_interval = advert.interval.get();
             self.timers.stop_all();
             self.give_up_addresses();
@@ -427,6 +435,7 @@ impl Instance {
     }
 
     fn restart_active_down(&mut self, now: Instant) {
+        self.promotion = Reason::NothingHeard;
         let Configuration {
             version, priority, ..
         } = self.configuration;
