@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use clap::Args;
 use tracing::error;
 use tracing::level_filters::LevelFilter;
+use tracing_appender::non_blocking::WorkerGuard;
 
 use crate::config::{self, Configuration, Errors};
 use crate::{supervisor, worker};
@@ -64,7 +65,7 @@ impl Arguments {
 
 /// `director run`.
 pub(super) fn supervise(arguments: &Arguments) -> ExitCode {
-    log_to_standard_error();
+    let _log = log_to_standard_error();
     match arguments.load() {
         Ok(_) => supervisor::run(&arguments.for_worker()),
         Err(errors) => {
@@ -76,7 +77,7 @@ pub(super) fn supervise(arguments: &Arguments) -> ExitCode {
 
 /// `director worker`.
 pub(super) fn work(arguments: &Arguments) -> ExitCode {
-    log_to_standard_error();
+    let _log = log_to_standard_error();
     let load = {
         let arguments = arguments.clone();
         move || arguments.load()
@@ -90,11 +91,16 @@ pub(super) fn work(arguments: &Arguments) -> ExitCode {
     }
 }
 
-fn log_to_standard_error() {
+/// Lines go through a queue to a thread of their own: a reader that is stuck costs lines, never an
+/// advert. What is queued is written when the guard is dropped.
+#[must_use]
+fn log_to_standard_error() -> WorkerGuard {
+    let (writer, guard) = tracing_appender::non_blocking(std::io::stderr());
     tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
+        .with_writer(writer)
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
         .with_max_level(LevelFilter::INFO)
         .init();
+    guard
 }

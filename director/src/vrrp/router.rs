@@ -1,5 +1,6 @@
 //! One virtual router: the protocol's instance and what carries out its actions.
 
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
@@ -24,6 +25,8 @@ use crate::supervisor::{Estate, Holding};
 const RETRY: Duration = Duration::from_millis(500);
 /// Larger than any VRRP packet: 255 addresses, password and IP options.
 const PACKET_LENGTH: usize = 2048;
+/// Between two log lines about the same fault in others' adverts.
+const COMPLAINT_PAUSE: Duration = Duration::from_secs(60);
 /// Packets read in one round, so that a flood can't keep timers from running.
 const PACKETS_PER_ROUND: usize = 64;
 
@@ -91,7 +94,7 @@ pub(super) struct Router {
     metrics: VrrpMetrics,
     retry_at: Option<Instant>,
     send_failing: bool,
-    last_rejection: Option<Rejection>,
+    complained: BTreeMap<Rejection, Instant>,
 }
 
 impl Router {
@@ -146,7 +149,7 @@ impl Router {
             metrics,
             retry_at: None,
             send_failing: false,
-            last_rejection: None,
+            complained: BTreeMap::new(),
         })
     }
 
@@ -249,18 +252,24 @@ impl Router {
                 .advert()
                 .and_then(|(advert, _)| self.instance.handle_advert(now, datagram.source, &advert));
             match heard {
-                Ok(()) => {
-                    self.metrics.received();
-                    self.last_rejection = None;
-                }
+                Ok(()) => self.metrics.received(),
                 Err(rejection) => {
                     self.metrics.rejected(rejection);
-                    // One line for each kind of fault, until a good advert comes.
-                    if self.last_rejection.replace(rejection) != Some(rejection) {
-                        warn!(instance = %self.name, source = %datagram.source, reason = %rejection, "advert rejected");
-                    }
+                    self.complain(now, datagram.source, rejection);
                 }
             }
+        }
+    }
+
+    /// One line for each kind of fault and a while: the counters say how often.
+    fn complain(&mut self, now: Instant, source: Ipv4Addr, rejection: Rejection) {
+        let due = self
+            .complained
+            .get(&rejection)
+            .is_none_or(|last| now - *last >= COMPLAINT_PAUSE);
+        if due {
+            self.complained.insert(rejection, now);
+            warn!(instance = %self.name, interface = %self.link.name, %source, reason = %rejection, "advert rejected");
         }
     }
 

@@ -209,26 +209,11 @@ impl Reactor {
 
     fn configure(&mut self, instances: &[Settings]) {
         let now = Instant::now();
-        let mut previous = std::mem::take(&mut self.routers);
-        for settings in instances {
-            let same = previous
-                .iter()
-                .position(|router| router.continues(settings));
-            match same.map(|position| previous.swap_remove(position)) {
-                Some(mut router) => {
-                    router.reconfigure(settings, &mut self.route, now);
-                    self.routers.push(router);
-                }
-                None => match Router::open(settings, &mut self.route, &self.metrics) {
-                    Ok(mut router) => {
-                        start(&mut router, &self.estate, now);
-                        self.routers.push(router);
-                    }
-                    Err(error) => error!(%error, "virtual router not started"),
-                },
-            }
-        }
-        for mut router in previous {
+        let (mut kept, gone): (Vec<Router>, Vec<Router>) = std::mem::take(&mut self.routers)
+            .into_iter()
+            .partition(|router| instances.iter().any(|settings| router.continues(settings)));
+        // Those that go let go of their addresses before others may want them.
+        for mut router in gone {
             router.instance().handle_stop();
             act(
                 &mut router,
@@ -240,6 +225,21 @@ impl Reactor {
             let _ = self.events.send(Event::Removed {
                 instance: router.name().to_owned(),
             });
+        }
+        for settings in instances {
+            let same = kept.iter().position(|router| router.continues(settings));
+            if let Some(mut router) = same.map(|position| kept.swap_remove(position)) {
+                router.reconfigure(settings, &mut self.route, now);
+                self.routers.push(router);
+                continue;
+            }
+            match Router::open(settings, &mut self.route, &self.metrics) {
+                Ok(mut router) => {
+                    start(&mut router, &self.estate, now);
+                    self.routers.push(router);
+                }
+                Err(error) => error!(%error, "virtual router not started"),
+            }
         }
     }
 
