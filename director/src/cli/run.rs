@@ -9,6 +9,7 @@ use clap::Args;
 use tracing::error;
 use tracing::level_filters::LevelFilter;
 use tracing_appender::non_blocking::WorkerGuard;
+use tracing_subscriber::fmt::MakeWriter;
 
 use crate::config::{self, Configuration, Errors};
 use crate::{supervisor, worker};
@@ -65,7 +66,7 @@ impl Arguments {
 
 /// `director run`.
 pub(super) fn supervise(arguments: &Arguments) -> ExitCode {
-    let _log = log_to_standard_error();
+    log_directly();
     match arguments.load() {
         Ok(_) => supervisor::run(&arguments.for_worker()),
         Err(errors) => {
@@ -77,7 +78,7 @@ pub(super) fn supervise(arguments: &Arguments) -> ExitCode {
 
 /// `director worker`.
 pub(super) fn work(arguments: &Arguments) -> ExitCode {
-    let _log = log_to_standard_error();
+    let _log = log_through_a_queue();
     let load = {
         let arguments = arguments.clone();
         move || arguments.load()
@@ -91,16 +92,24 @@ pub(super) fn work(arguments: &Arguments) -> ExitCode {
     }
 }
 
+/// The supervisor has one thread and few words, all of them after the deed.
+fn log_directly() {
+    log_to(std::io::stderr);
+}
+
 /// Lines go through a queue to a thread of their own: a reader that is stuck costs lines, never an
 /// advert. What is queued is written when the guard is dropped.
-#[must_use]
-fn log_to_standard_error() -> WorkerGuard {
+fn log_through_a_queue() -> WorkerGuard {
     let (writer, guard) = tracing_appender::non_blocking(std::io::stderr());
+    log_to(writer);
+    guard
+}
+
+fn log_to(writer: impl for<'writer> MakeWriter<'writer> + Send + Sync + 'static) {
     tracing_subscriber::fmt()
         .with_writer(writer)
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
         .with_max_level(LevelFilter::INFO)
         .init();
-    guard
 }
