@@ -328,3 +328,73 @@ fn desired_service(
         destinations: destinations.collect(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::io::Write;
+
+    use super::*;
+
+    fn configuration(extra: &str) -> Configuration {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        let text = "
+services:
+  - name: resolver
+    address: 192.168.56.185
+    external: true
+    port: 53
+    protocols: [udp, tcp]
+    check: { dns: { name: www.abc.local } }
+    real_servers:
+      - { address: 192.168.56.183, weight: 3 }
+      - { address: 192.168.56.184 }
+";
+        write!(file, "{text}{extra}").unwrap();
+        crate::config::load(file.path())
+            .unwrap()
+            .for_node("ds1")
+            .unwrap()
+    }
+
+    fn subject(protocol: Protocol, last_octet: u8) -> Subject {
+        Subject {
+            service: "resolver".into(),
+            protocol,
+            real_server: [192, 168, 56, last_octet].into(),
+        }
+    }
+
+    #[test]
+    fn verdicts_decide_who_is_in_each_protocol_for_itself() {
+        let verdicts = HashMap::from([
+            (subject(Protocol::Udp, 183), Verdict::Healthy),
+            (subject(Protocol::Udp, 184), Verdict::Unhealthy),
+            (subject(Protocol::Tcp, 183), Verdict::Unknown),
+        ]);
+        let desired = desired(&configuration(""), &verdicts);
+        let mut seen = Vec::new();
+        for (key, service) in &desired.services {
+            let one_packet = service.service.flags.contains(ServiceFlags::ONE_PACKET);
+            for wanted in service.destinations.values() {
+                let weight = wanted.destination.weight;
+                seen.push((key.protocol, one_packet, weight, wanted.presence));
+            }
+        }
+        assert_eq!(
+            seen,
+            [
+                (Protocol::Udp, true, 3, Presence::Present),
+                (Protocol::Udp, true, 1, Presence::Absent),
+                (Protocol::Tcp, false, 3, Presence::AsFound),
+                (Protocol::Tcp, false, 1, Presence::AsFound),
+            ]
+        );
+    }
+
+    #[test]
+    fn without_a_data_plane_nothing_is_wanted() {
+        let desired = desired(&configuration("dataplane: none\n"), &HashMap::new());
+        assert_eq!(desired, Desired::default());
+    }
+}
