@@ -109,6 +109,12 @@ impl Pair {
         )
     }
 
+    /// Waits until ds2 holds the VIP, whatever is left of a dead ds1.
+    pub fn wait_for_successor(&self) -> Result<Duration> {
+        let ds2 = &self.hosts.ds2;
+        wait_until("ds2 holds the VIP", PATIENCE, || ds2.holds(VIP))
+    }
+
     /// Waits until a director's table has exactly these real servers, by UDP and by TCP.
     pub fn wait_for_servers(&self, index: usize, servers: &[&str]) -> Result<Duration> {
         wait_until(
@@ -145,9 +151,7 @@ pub fn expected_table(weights: &[(&str, u32)]) -> Table {
     for (protocol, settings) in [("UDP", "wrr ops"), ("TCP", "wrr")] {
         table.insert(format!("{protocol} {VIP}:53 {settings}"));
         for (server, weight) in weights {
-            table.insert(format!(
-                "{protocol} {VIP}:53 -> {server}:53 Route {weight}"
-            ));
+            table.insert(format!("{protocol} {VIP}:53 -> {server}:53 Route {weight}"));
         }
     }
     table

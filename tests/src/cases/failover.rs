@@ -1,6 +1,408 @@
-//! Failover.
+//! Real servers and directors that go and come, seen by a client that asks through the VIP.
 
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::bind;
+use crate::capture::Capture;
 use crate::case::Case;
+use crate::dns::Questions;
+use crate::forwarding;
+use crate::lab::{Host, Lab, Process, wait_until};
+use crate::scenario::{
+    CONFIGURATION, PATIENCE, Pair, SERVERS, edited, expected_table, same_table, shares, worker,
+};
+use crate::topology::{ANSWERS, VIP, hold_vip_silently};
+use crate::traffic::{Load, Report};
 
 /// The cases of this theme.
-pub(super) const CASES: &[Case] = &[];
+pub(super) const CASES: &[Case] = &[
+    Case::new("failover::a_dead_server_leaves", a_dead_server_leaves).needing_ipvs(),
+    Case::new(
+        "failover::a_server_that_refuses_leaves",
+        a_server_that_refuses_leaves,
+    )
+    .needing_ipvs(),
+    Case::new(
+        "failover::a_dead_director_is_replaced",
+        a_dead_director_is_replaced,
+    )
+    .needing_ipvs()
+    .within(Duration::from_secs(300)),
+    Case::new(
+        "failover::a_dead_director_is_replaced_at_one_second",
+        a_dead_director_is_replaced_at_one_second,
+    )
+    .needing_ipvs(),
+    Case::new(
+        "failover::a_stopped_director_leaves",
+        a_stopped_director_leaves,
+    )
+    .needing_ipvs(),
+    Case::new(
+        "failover::a_director_that_returns_loses_nothing",
+        a_director_that_returns_loses_nothing,
+    )
+    .needing_ipvs(),
+    Case::new(
+        "failover::a_dead_worker_leaves_its_table",
+        a_dead_worker_leaves_its_table,
+    )
+    .needing_ipvs(),
+];
+
+/// Beside keepalived, which balances the same service with its defaults, in the same half minute.
+fn a_dead_server_leaves(lab: &mut Lab) -> Result<()> {
+    const WATCHED: Duration = Duration::from_secs(30);
+    let mut theirs = Keepalived::start(lab)?;
+    let mut ours = Pair::start(lab, CONFIGURATION)?;
+    let (our_load, their_load) = (ours.ask(), theirs.ask());
+    sleep(Duration::from_secs(2));
+    let [first, second] = shares(&our_load.report());
+    ensure!(first.abs_diff(second) <= 2, "ours: {}", our_load.report());
+    let pinned = shares(&their_load.report());
+    let pinned_to = usize::from(pinned[1] > pinned[0]);
+    ensure!(
+        pinned[pinned_to] > 80 && pinned[1 - pinned_to] == 0,
+        "keepalived's client isn't pinned: {}",
+        their_load.report()
+    );
+
+    let killed = Instant::now();
+    theirs.named[pinned_to].kill();
+    ours.named[0].kill();
+    let mut removed = Duration::ZERO;
+    for director in [0, 1] {
+        ours.wait_for_servers(director, &SERVERS[1..])?;
+        removed = removed.max(killed.elapsed());
+    }
+    sleep(WATCHED.saturating_sub(killed.elapsed()));
+    let end = killed + WATCHED;
+    let our_report = our_load.stop().between(killed, end);
+    let their_report = their_load.stop().between(killed, end);
+    println!("measured: a dead server left both tables after {removed:.2?}");
+    println!("measured: in {WATCHED:?} from its death, ours: {our_report}");
+    println!("measured: in the same time, keepalived: {their_report}");
+    ensure!(
+        removed < Duration::from_millis(1300),
+        "removed after {removed:?}"
+    );
+    ensure!(
+        our_report.lost() * 15 <= their_report.lost(),
+        "ours lost {}, keepalived {}",
+        our_report.lost(),
+        their_report.lost()
+    );
+    let last = our_report.last_loss().context("nothing was lost")?;
+    ensure!(
+        last - killed < Duration::from_millis(1300),
+        "lost {:?} after its death: {our_report}",
+        last - killed
+    );
+
+    ours.named[0] = bind::start(&ours.hosts.rs1, ANSWERS[0])?;
+    ours.wait_for_servers(0, &SERVERS)?;
+    let load = ours.ask();
+    sleep(Duration::from_secs(2));
+    expect_alternation(&load.stop())
+}
+
+/// named lives and has lost its zone: the server answers, and is of no use.
+fn a_server_that_refuses_leaves(lab: &mut Lab) -> Result<()> {
+    let mut pair = Pair::start(lab, CONFIGURATION)?;
+    pair.named[0].kill();
+    pair.wait_for_servers(0, &SERVERS[1..])?;
+    let rs1 = pair.hosts.rs1.clone();
+    let own = Questions::new(SERVERS[0].parse()?);
+    // Without the zone it answers REFUSED; with a zone that doesn't load, SERVFAIL.
+    for (zone, code) in [("", "Query Refused"), ("nonsense", "Server Failure")] {
+        let file = rs1.write_file("named/broken.conf", &broken(zone))?;
+        rs1.write_file("named/nonsense.zone", "nothing that a zone could be\n")?;
+        let mut named = rs1.spawn("named", ["-g", "-n", "1", "-c", &file.to_string_lossy()])?;
+        wait_until("it answers with an error", PATIENCE, || {
+            own.clone()
+                .ask(&rs1)
+                .is_err_and(|error| error.to_string().contains(code))
+        })?;
+        let load = pair.ask();
+        sleep(Duration::from_secs(2));
+        let report = load.stop();
+        ensure!(
+            report.answers_by(&ANSWERS[1].to_string()) == report.sent(),
+            "{code} came through the VIP: {report}"
+        );
+        pair.wait_for_servers(0, &SERVERS[1..])?;
+        named.kill();
+    }
+    let started = Instant::now();
+    pair.named[0] = bind::start(&rs1, ANSWERS[0])?;
+    pair.wait_for_servers(0, &SERVERS)?;
+    println!(
+        "measured: named is back in the table {:.1?} after its start",
+        started.elapsed()
+    );
+    Ok(())
+}
+
+fn a_dead_director_is_replaced(lab: &mut Lab) -> Result<()> {
+    const LIMIT: Duration = Duration::from_millis(600);
+    let mut pair = Pair::start(lab, CONFIGURATION)?;
+    let mut gaps = Vec::new();
+    for run in 1..=10 {
+        let load = dense(&pair);
+        sleep(Duration::from_millis(500));
+        pair.cut_off(0)?;
+        pair.wait_for_successor()?;
+        sleep(Duration::from_millis(700));
+        let report = load.stop();
+        println!("measured: run {run}: {report}");
+        gaps.push(report.longest_gap());
+        pair.boot(0)?;
+        pair.wait_for_active(0)?;
+    }
+    ensure!(gaps.iter().all(|gap| *gap < LIMIT), "gaps of {gaps:.3?}");
+    Ok(())
+}
+
+fn a_dead_director_is_replaced_at_one_second(lab: &mut Lab) -> Result<()> {
+    let slow = edited(
+        CONFIGURATION,
+        "advert_interval: 100ms",
+        "advert_interval: 1s",
+    );
+    let pair = Pair::start(lab, &slow)?;
+    let load = dense(&pair);
+    let capture = Capture::start(&pair.hosts.ds2)?;
+    // Right after an advert it takes longest.
+    capture.wait_for("advert", Duration::from_secs(3), |frame| {
+        frame.advert().is_some()
+    })?;
+    pair.cut_off(0)?;
+    pair.wait_for_successor()?;
+    sleep(Duration::from_millis(700));
+    let report = load.stop();
+    println!("measured: adverts every second: {report}");
+    // RFC 9568, section 6.1: the Backup's priority is 150.
+    let skew = Duration::from_secs(1) * (256 - 150) / 256;
+    let limit = Duration::from_secs(3) + skew + Duration::from_millis(100);
+    ensure!(report.longest_gap() < limit, "over {limit:?}: {report}");
+    Ok(())
+}
+
+fn a_stopped_director_leaves(lab: &mut Lab) -> Result<()> {
+    let mut pair = Pair::start(lab, CONFIGURATION)?;
+    let capture = Capture::start(&pair.hosts.client)?;
+    let load = dense(&pair);
+    sleep(Duration::from_millis(500));
+    let ended = pair.directors[0].terminate(PATIENCE)?;
+    ensure!(ended.success(), "SIGTERM ended it with {ended}");
+    ensure!(!pair.director(0).holds(VIP), "the VIP is still there");
+    ensure!(
+        forwarding::table(pair.director(0))?.is_empty(),
+        "the table is still there"
+    );
+    pair.wait_for_active(1)?;
+    sleep(Duration::from_millis(700));
+    let report = load.stop();
+    println!("measured: SIGTERM on the Active: {report}");
+    let left = capture.wait_for("priority 0", Duration::ZERO, |frame| {
+        frame.advert().is_some_and(|advert| advert.priority == 0)
+    })?;
+    let taken = capture.wait_for("advert of ds2", Duration::ZERO, |frame| {
+        frame.advert().is_some_and(|advert| advert.priority == 150)
+    })?;
+    let took = taken.at - left.at;
+    println!("measured: from priority 0 to the other's first advert: {took:.1?}");
+    // Skew at 100 ms and priority 150 is 41 ms.
+    ensure!(took < Duration::from_millis(41 + 50), "{took:?}");
+    ensure!(
+        report.longest_gap() < Duration::from_millis(300),
+        "{report}"
+    );
+    Ok(())
+}
+
+/// A director that starts has an empty table: with the VIP it would refuse every question.
+fn a_director_that_returns_loses_nothing(lab: &mut Lab) -> Result<()> {
+    let mut pair = Pair::start(lab, CONFIGURATION)?;
+    for run in 1..=5 {
+        pair.directors[0].terminate(PATIENCE)?;
+        pair.wait_for_active(1)?;
+        let load = pair.ask();
+        pair.restart_director(0)?;
+        let took = pair.wait_for_active(0)?;
+        sleep(Duration::from_secs(1));
+        let report = load.stop();
+        println!("measured: run {run}: Active again after {took:.1?}: {report}");
+        ensure!(report.lost() == 0, "run {run}: {report}");
+    }
+    Ok(())
+}
+
+fn a_dead_worker_leaves_its_table(lab: &mut Lab) -> Result<()> {
+    const SERVICE: &str = "UDP 192.168.56.185:53";
+    let mut pair = Pair::start(lab, CONFIGURATION)?;
+    let ds1 = pair.director(0).clone();
+    let expected = expected_table(&SERVERS.map(|server| (server, 1)));
+    let load = pair.ask();
+    wait_until("the kernel has counted", PATIENCE, || {
+        forwarding::connections(&ds1, SERVICE).is_ok_and(|count| count >= 100)
+    })?;
+    kill(Pid::from_raw(worker(&pair.directors[0])?), Signal::SIGKILL)?;
+    let took = wait_until("the VIP is gone", PATIENCE, || !ds1.holds(VIP))?;
+    println!("measured: the VIP went {took:.1?} after the worker");
+    let ended = pair.directors[0].wait(PATIENCE)?;
+    ensure!(!ended.success(), "a dead worker is no success");
+    pair.wait_for_active(1)?;
+    same_table("after the worker", &forwarding::table(&ds1)?, &expected)?;
+    // Beyond the kernel's own pace of 2 s, so that the figure is final.
+    sleep(Duration::from_millis(2500));
+    let before = forwarding::connections(&ds1, SERVICE)?;
+
+    pair.restart_director(0)?;
+    let mut table = Ok(());
+    wait_until("ds1 is Active again", PATIENCE, || {
+        if table.is_ok() {
+            table = forwarding::table(&ds1)
+                .and_then(|found| same_table("on the way", &found, &expected));
+        }
+        ds1.holds(VIP)
+    })?;
+    table?;
+    sleep(Duration::from_millis(2500));
+    let after = forwarding::connections(&ds1, SERVICE)?;
+    let report = load.stop();
+    println!("measured: a dead worker: {report}; {before} connections counted, then {after}");
+    ensure!(after > before, "counted {before}, then {after}: made anew");
+    ensure!(
+        report.longest_gap() < Duration::from_millis(600),
+        "{report}"
+    );
+    Ok(())
+}
+
+/// Often enough that a gap is measured to 10 ms.
+fn dense(pair: &Pair) -> Load {
+    pair.questions()
+        .every(Duration::from_millis(10))
+        .timeout(Duration::from_millis(200))
+        .start(&pair.hosts.client)
+}
+
+fn expect_alternation(report: &Report) -> Result<()> {
+    let [first, second] = shares(report);
+    ensure!(
+        report.lost() == 0 && first.abs_diff(second) <= 1,
+        "not alternating: {report}"
+    );
+    Ok(())
+}
+
+fn broken(zone: &str) -> String {
+    let zone = if zone.is_empty() {
+        String::new()
+    } else {
+        format!("zone \"abc.local\" {{ type primary; file \"{zone}.zone\"; }};\n")
+    };
+    format!(
+        "options {{
+    directory \"/run/lab/named\";
+    pid-file \"/run/lab/named/named.pid\";
+    session-keyfile \"/run/lab/named/session.key\";
+    listen-on {{ any; }};
+    listen-on-v6 {{ none; }};
+    recursion no;
+    dnssec-validation no;
+    empty-zones-enable no;
+}};
+controls {{ }};
+{zone}"
+    )
+}
+
+/// A LAN of its own where keepalived forwards to two servers; it checks them with its defaults.
+struct Keepalived {
+    client: Host,
+    named: [Process; 2],
+    _director: Process,
+}
+
+impl Keepalived {
+    fn start(lab: &mut Lab) -> Result<Self> {
+        let lan = lab.add_lan("predecessor")?;
+        let mut add = |name: &str, address: &str| {
+            let host = lab.add_host(name)?;
+            lab.attach(&host, "eth2", &lan, &[address])?;
+            anyhow::Ok(host)
+        };
+        let client = add("k-client", "192.168.56.10/24")?;
+        let director = add("k-ds", "192.168.56.181/24")?;
+        let servers = [
+            add("k-rs1", "192.168.56.183/24")?,
+            add("k-rs2", "192.168.56.184/24")?,
+        ];
+        director.add_address("eth2", &format!("{VIP}/32"))?;
+        let mut named = Vec::new();
+        for (server, answer) in servers.iter().zip(ANSWERS) {
+            hold_vip_silently(server, VIP)?;
+            named.push(bind::start(server, answer)?);
+        }
+        let file = director.write_file("keepalived.conf", KEEPALIVED)?;
+        let program = director.spawn(
+            "keepalived",
+            [
+                "--dont-fork",
+                "--log-console",
+                "--check",
+                "-f",
+                &file.to_string_lossy(),
+            ],
+        )?;
+        let started = Self {
+            client,
+            named: named
+                .try_into()
+                .map_err(|_| anyhow::anyhow!("two servers"))?,
+            _director: program,
+        };
+        wait_until("DNS through keepalived's VIP", PATIENCE, || {
+            started.questions().ask(&started.client).is_ok()
+        })?;
+        Ok(started)
+    }
+
+    fn questions(&self) -> Questions {
+        Questions::new(VIP).timeout(Duration::from_millis(500))
+    }
+
+    fn ask(&self) -> Load {
+        self.questions().from_port(40_000).start(&self.client)
+    }
+}
+
+const KEEPALIVED: &str = "\
+virtual_server 192.168.56.185 53 {
+    delay_loop 6
+    lb_algo wrr
+    lb_kind DR
+    protocol UDP
+    real_server 192.168.56.183 53 {
+        weight 1
+        DNS_CHECK {
+            type A
+            name www.abc.local
+        }
+    }
+    real_server 192.168.56.184 53 {
+        weight 1
+        DNS_CHECK {
+            type A
+            name www.abc.local
+        }
+    }
+}
+";
