@@ -19,10 +19,16 @@ pub type Table = BTreeSet<String>;
 /// # Errors
 /// When its kernel has no IPVS.
 pub fn table(host: &Host) -> Result<Table> {
-    let text = host
-        .within(|| fs::read_to_string("/proc/thread-self/net/ip_vs"))
-        .context("no /proc/net/ip_vs")?;
-    Ok(parse(&text))
+    host.within(here)
+}
+
+/// The table of the host that the calling thread belongs to.
+///
+/// # Errors
+/// When its kernel has no IPVS.
+pub fn here() -> Result<Table> {
+    let text = fs::read_to_string("/proc/thread-self/net/ip_vs");
+    Ok(parse(&text.context("no /proc/net/ip_vs")?))
 }
 
 /// The same by `ipvsadm -Ln`.

@@ -1,5 +1,7 @@
 //! The forwarding table in a real kernel.
 
+mod reconciler;
+
 use std::fs;
 use std::net::Ipv4Addr;
 use std::thread::sleep;
@@ -32,12 +34,24 @@ pub(super) const CASES: &[Case] = &[
         nobody_left_is_said_at_once,
     )
     .needing_ipvs(),
+    Case::new(
+        "table::the_kernel_becomes_what_is_desired",
+        reconciler::the_kernel_becomes_what_is_desired,
+    )
+    .needing_ipvs(),
+    Case::new(
+        "table::the_kernel_refuses_as_expected",
+        reconciler::the_kernel_refuses_as_expected,
+    )
+    .needing_ipvs(),
 ];
 
-/// Services that the director must never touch: one with an address and one with a mark.
-const STRANGERS: [&str; 4] = [
+/// Services that the director must never touch: two with an address and one with a mark.
+const STRANGERS: [&str; 6] = [
     "-A -u 192.168.56.181:5353 -s sh -p 60",
     "-a -u 192.168.56.181:5353 -r 192.168.56.77:53 -m -w 7",
+    "-A -u [2001:db8::53]:53 -s mh",
+    "-a -u [2001:db8::53]:53 -r [2001:db8::54]:53 -i -w 2",
     "-A -f 7 -s lc",
     "-a -f 7 -r 192.168.56.78:0 -i -w 9",
 ];
