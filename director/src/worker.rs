@@ -4,12 +4,14 @@
 //! the interfaces.
 
 use std::fs::File;
-use std::os::fd::{AsFd, OwnedFd};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
+use lvs_system::syscalls;
 use nix::sys::signal::SigSet;
 use tokio::io::AsyncReadExt;
 use tokio::signal::unix::{SignalKind, signal};
@@ -66,7 +68,7 @@ async fn serve(
     scrapes.listen(&configuration).await?;
     let mut arp = None;
     keep_addresses_to_their_interface(&mut arp, &configuration, runtime_directory);
-    let estate = Estate::new(channel.try_clone()?);
+    let estate = Estate::new(released_first(channel.as_fd())?.into());
     let vrrp = vrrp::spawn(
         &configuration.instances,
         Arc::clone(&metrics),
@@ -179,13 +181,24 @@ impl Scrapes {
 
 /// The channel to the supervisor is our standard input; what we start later must not inherit it.
 fn take_channel() -> anyhow::Result<UnixStream> {
-    let channel: OwnedFd = std::io::stdin().as_fd().try_clone_to_owned()?;
+    let channel = released_first(io::stdin().as_fd())?;
     nix::unistd::dup2_stdin(File::open("/dev/null")?)?;
     let channel = UnixStream::from(channel);
     channel
         .peer_addr()
         .context("the worker is started by `director run`, not by hand")?;
     Ok(channel)
+}
+
+/// Another descriptor of the channel, numbered above the sockets.
+///
+/// The kernel releases the files of a dying process from the highest number down (`do_exit()` and
+/// `task_work_run()`), and every packet socket among them costs an RCU grace period
+/// (`packet_release()`): up to tens of milliseconds in which the supervisor would not know yet.
+fn released_first(channel: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    /// Most systems allow 1024.
+    const ABOVE_SOCKETS: RawFd = 1000;
+    syscalls::duplicate_from(channel, ABOVE_SOCKETS).or_else(|_| channel.try_clone_to_owned())
 }
 
 /// A thread that panics takes the process with it: half a worker must not hold an address. The

@@ -3,6 +3,7 @@
 
 use std::io;
 use std::mem::size_of;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use socket2::SockAddr;
 
@@ -49,9 +50,27 @@ pub fn set_real_time_priority(priority: u8) -> io::Result<()> {
     Ok(())
 }
 
+/// Duplicates a descriptor to the lowest free number that is at least `least`, close-on-exec
+/// (`F_DUPFD_CLOEXEC`, fcntl(2)).
+///
+/// # Errors
+/// `EINVAL` when the process may have no number so high (`RLIMIT_NOFILE`), `EMFILE` when all are
+/// in use.
+pub fn duplicate_from(descriptor: BorrowedFd<'_>, least: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: the descriptor is open while it is borrowed, and the call leaves it as it is.
+    let copy = unsafe { libc::fcntl(descriptor.as_raw_fd(), libc::F_DUPFD_CLOEXEC, least) };
+    if copy == -1 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel has just made it, and nobody else knows of it.
+    Ok(unsafe { OwnedFd::from_raw_fd(copy) })
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::os::fd::AsFd;
+
     use super::*;
 
     #[test]
@@ -64,6 +83,19 @@ mod tests {
         assert_eq!(raw.sll_ifindex, 0x0102);
         assert_eq!(raw.sll_protocol, 0);
         assert!(packet_address(u32::MAX).is_err());
+    }
+
+    #[test]
+    fn duplicates_have_the_number_asked_for() {
+        let (near, far) = io::pipe().unwrap();
+        let copy = duplicate_from(far.as_fd(), 200).unwrap();
+        assert!(copy.as_raw_fd() >= 200);
+        drop(far);
+        io::Write::write_all(&mut io::PipeWriter::from(copy), b"!").unwrap();
+        let mut read = String::new();
+        io::Read::read_to_string(&mut &near, &mut read).unwrap();
+        assert_eq!(read, "!");
+        assert!(duplicate_from(near.as_fd(), RawFd::MAX).is_err());
     }
 
     #[test]
