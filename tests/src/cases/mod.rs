@@ -9,6 +9,7 @@ mod agent;
 mod failover;
 mod lab;
 mod metrics;
+mod neighbour;
 mod reload;
 mod table;
 mod vrrp;

@@ -1,6 +1,0 @@
-//! Vrrp.
-
-use crate::case::Case;
-
-/// The cases of this theme.
-pub(super) const CASES: &[Case] = &[];

@@ -1,0 +1,99 @@
+//! VRRP, as clients, peers and the kernel see it.
+//!
+//! No case here forwards anything, so that all run on any kernel.
+
+mod configuration;
+mod failover;
+mod interfaces;
+mod keepalived;
+mod leaving;
+mod pair;
+mod rejection;
+
+use std::time::Duration;
+
+use crate::case::Case;
+
+/// The cases of this theme.
+pub(super) const CASES: &[Case] = &[
+    Case::new(
+        "vrrp::a_dead_active_is_replaced",
+        failover::a_dead_active_is_replaced,
+    ),
+    Case::new(
+        "vrrp::a_dead_active_is_replaced_at_one_second",
+        failover::a_dead_active_is_replaced_at_one_second,
+    ),
+    Case::new(
+        "vrrp::an_announcement_moves_the_neighbours",
+        failover::an_announcement_moves_the_neighbours,
+    ),
+    Case::new(
+        "vrrp::a_returning_director_loses_nothing",
+        failover::a_returning_director_loses_nothing,
+    ),
+    Case::new(
+        "vrrp::the_larger_address_wins_a_tie",
+        failover::the_larger_address_wins_a_tie,
+    ),
+    Case::new("vrrp::sigterm_hands_over", leaving::sigterm_hands_over),
+    Case::new(
+        "vrrp::a_killed_worker_leaves_nothing",
+        leaving::a_killed_worker_leaves_nothing,
+    ),
+    Case::new(
+        "vrrp::a_killed_supervisor_takes_the_vip_along",
+        leaving::a_killed_supervisor_takes_the_vip_along,
+    ),
+    Case::new(
+        "vrrp::other_interfaces_see_nothing",
+        interfaces::other_interfaces_see_nothing,
+    ),
+    Case::new(
+        "vrrp::arp_settings_are_put_back",
+        interfaces::arp_settings_are_put_back,
+    ),
+    Case::new(
+        "vrrp::bad_adverts_of_version_3_change_nothing",
+        rejection::bad_adverts_of_version_3_change_nothing,
+    ),
+    Case::new(
+        "vrrp::bad_adverts_of_version_2_change_nothing",
+        rejection::bad_adverts_of_version_2_change_nothing,
+    ),
+    Case::new(
+        "vrrp::a_flood_changes_nothing",
+        rejection::a_flood_changes_nothing,
+    ),
+    Case::new(
+        "vrrp::good_adverts_are_heard",
+        rejection::good_adverts_are_heard,
+    ),
+    Case::new(
+        "vrrp::keepalived_version_2",
+        keepalived::speaks_version_2_with_password,
+    ),
+    Case::new("vrrp::keepalived_version_3", keepalived::speaks_version_3),
+    Case::new(
+        "vrrp::no_ipvs_is_said_at_once",
+        configuration::no_ipvs_is_said_at_once,
+    ),
+    Case::new(
+        "vrrp::mistakes_are_located",
+        configuration::mistakes_are_located,
+    ),
+    Case::new(
+        "vrrp::a_refused_reload_changes_nothing",
+        configuration::a_refused_reload_changes_nothing,
+    ),
+    Case::new(
+        "vrrp::a_reload_changes_the_priority",
+        configuration::a_reload_changes_the_priority,
+    ),
+];
+
+/// How often a client pings the VIP.
+const PING_INTERVAL: Duration = Duration::from_millis(5);
+
+/// Long enough for whatever should not happen to happen.
+const PAUSE: Duration = Duration::from_millis(300);

@@ -1,0 +1,182 @@
+//! Two directors that share a VIP and forward nothing.
+
+use std::net::Ipv4Addr;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+
+use crate::capture::{Advert, Capture};
+use crate::cases::metrics::Scrape;
+use crate::lab::{Host, Lab, Process, wait_until};
+use crate::scenario::PATIENCE;
+use crate::topology::{DnsPair, VIP, start_director};
+
+/// The directors' own addresses.
+pub(super) const ADDRESSES: [Ipv4Addr; 2] = [
+    Ipv4Addr::new(192, 168, 56, 181),
+    Ipv4Addr::new(192, 168, 56, 182),
+];
+
+/// What the configuration says of the virtual router.
+#[derive(Clone, Debug)]
+pub(super) struct Settings {
+    pub(super) version: u8,
+    pub(super) interval: Duration,
+    pub(super) priorities: [u8; 2],
+    pub(super) password: Option<&'static str>,
+}
+
+impl Settings {
+    /// Version 3 with an advert every 100 ms; ds1 is preferred.
+    pub(super) const FAST: Self = Self {
+        version: 3,
+        interval: Duration::from_millis(100),
+        priorities: [200, 150],
+        password: None,
+    };
+
+    /// Version 2 with a password and an advert a second.
+    pub(super) const VERSION_2: Self = Self {
+        version: 2,
+        interval: Duration::from_secs(1),
+        password: Some("s3cret"),
+        ..Self::FAST
+    };
+
+    /// The file for both directors.
+    pub(super) fn yaml(&self) -> String {
+        let Self {
+            version,
+            interval,
+            priorities: [first, second],
+            password,
+        } = self;
+        let authentication = password.map_or_else(String::new, |password| {
+            format!("    authentication: {{ password: {password} }}\n")
+        });
+        format!(
+            "vrrp:\n  - name: dns\n    interface: eth2\n    virtual_router_id: 50\n    \
+             version: {version}\n    priority: {{ ds1: {first}, ds2: {second} }}\n    \
+             advert_interval: {}ms\n    addresses: [{VIP}/24]\n{authentication}\
+             metrics: {{ listen: \"127.0.0.1:9712\" }}\n",
+            interval.as_millis()
+        )
+    }
+
+    /// How long a director waits after priority 0 (RFC 9568, section 6.1):
+    /// `(256 - priority) / 256` intervals, in version 2 seconds (RFC 3768, section 6.1).
+    pub(super) fn skew_time(&self, director: usize) -> Duration {
+        let unit = match self.version {
+            2 => Duration::from_secs(1),
+            _ => self.interval,
+        };
+        unit * (256 - u32::from(self.priorities[director])) / 256
+    }
+
+    /// How long a director waits for an Active that has fallen silent: three intervals more.
+    pub(super) fn active_down_interval(&self, director: usize) -> Duration {
+        3 * self.interval + self.skew_time(director)
+    }
+}
+
+/// The directors and a client, on one LAN.
+#[derive(Debug)]
+pub(super) struct Pair {
+    pub(super) client: Host,
+    pub(super) hosts: [Host; 2],
+    pub(super) directors: [Process; 2],
+    pub(super) settings: Settings,
+}
+
+impl Pair {
+    /// Starts both and waits until ds1 is Active and ds2 is Backup.
+    pub(super) fn start(lab: &mut Lab, settings: Settings) -> Result<Self> {
+        Self::start_on(DnsPair::with_service_lan_only(lab)?, settings)
+    }
+
+    /// The same on hosts that are there already.
+    pub(super) fn start_on(hosts: DnsPair, settings: Settings) -> Result<Self> {
+        let yaml = settings.yaml();
+        let first = start_director(&hosts.ds1, &yaml)?;
+        wait_until("ds1 holds the VIP", PATIENCE, || hosts.ds1.holds(VIP))?;
+        let second = start_director(&hosts.ds2, &yaml)?;
+        let pair = Self {
+            client: hosts.client,
+            hosts: [hosts.ds1, hosts.ds2],
+            directors: [first, second],
+            settings,
+        };
+        pair.wait_for_backup(1)?;
+        Ok(pair)
+    }
+
+    /// Starts a director that has ended.
+    pub(super) fn restart(&mut self, director: usize) -> Result<()> {
+        self.directors[director] = start_director(&self.hosts[director], &self.settings.yaml())?;
+        Ok(())
+    }
+
+    /// Waits until this director holds the VIP and the other one doesn't.
+    pub(super) fn wait_for_active(&self, director: usize) -> Result<Duration> {
+        let [this, other] = [director, 1 - director].map(|index| &self.hosts[index]);
+        let what = format!("{} alone holds the VIP", this.name());
+        wait_until(&what, PATIENCE, || this.holds(VIP) && !other.holds(VIP))
+    }
+
+    /// Waits until a director says that it is a Backup.
+    pub(super) fn wait_for_backup(&self, director: usize) -> Result<()> {
+        let host = &self.hosts[director];
+        wait_until(&format!("{} is a Backup", host.name()), PATIENCE, || {
+            Scrape::of(host).is_ok_and(|scrape| {
+                scrape.value("director_vrrp_state{instance=\"dns\",state=\"backup\"}") == Some(1)
+            })
+        })?;
+        Ok(())
+    }
+
+    /// A machine loses its power: its link goes down with its programs.
+    ///
+    /// The link is first. The other way round, whichever process dies last could say priority 0.
+    pub(super) fn cut_off(&self, director: usize) -> Result<()> {
+        self.hosts[director].link_down("eth2")?;
+        self.hosts[director].kill_processes();
+        Ok(())
+    }
+
+    /// Boots a machine that was cut off, without the VIP, and starts its director.
+    pub(super) fn boot(&mut self, director: usize) -> Result<()> {
+        let host = &self.hosts[director];
+        host.run(&format!("ip address flush dev eth2 to {VIP}/32"))?;
+        host.link_up("eth2")?;
+        self.restart(director)
+    }
+}
+
+/// The adverts of one sender in a capture.
+pub(super) fn adverts_of(capture: &Capture, source: Ipv4Addr) -> Vec<(Instant, Advert)> {
+    let adverts = capture.adverts().into_iter();
+    let adverts = adverts.filter(|(frame, advert)| !frame.outgoing && advert.source == source);
+    adverts.map(|(frame, advert)| (frame.at, advert)).collect()
+}
+
+/// The first advert of a sender at or after `since` with this priority.
+pub(super) fn first_advert(
+    capture: &Capture,
+    source: Ipv4Addr,
+    priority: u8,
+    since: Instant,
+) -> Result<Instant> {
+    let adverts = adverts_of(capture, source).into_iter();
+    let mut adverts = adverts.filter(|(at, advert)| *at >= since && advert.priority == priority);
+    let (at, _) = adverts
+        .next()
+        .with_context(|| format!("no advert of {source} with priority {priority}"))?;
+    Ok(at)
+}
+
+/// Fails when `took` is longer than `limit`, and prints it otherwise.
+pub(super) fn within(what: &str, took: Duration, limit: Duration) -> Result<()> {
+    println!("measured: {what}: {took:.1?} (at most {limit:.1?})");
+    ensure!(took <= limit, "{what}: {took:?}, at most {limit:?}");
+    Ok(())
+}
