@@ -4,17 +4,21 @@ use std::ffi::OsString;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use lvs_system::lock::{self, Lock};
 
 use crate::agent::{self, reload, start, stop};
 use crate::config;
-use crate::lock::{self, Lock};
 use crate::machine::{self, Linux};
 use crate::vip;
 
 /// The exit code of a wrong command line (`EX_USAGE`, sysexits.h).
 pub const USAGE: u8 = 64;
+
+/// How long another run may take to finish.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Makes this machine a direct-routing (LVS-DR) real server: the VIP on lo, and no answer to ARP
 /// requests for it.
@@ -145,7 +149,7 @@ impl Selection {
 /// Asks for the rights before anything is written, even the lock; reads the records under it.
 fn open(state_directory: &Path) -> Result<(Lock, Linux), Error> {
     machine::check_rights()?;
-    let lock = Lock::take(state_directory, lock::PATIENCE)?;
+    let lock = Lock::acquire(&state_directory.join("lock"), "rs-agent", PATIENCE)?;
     Ok((lock, Linux::open(state_directory)?))
 }
 

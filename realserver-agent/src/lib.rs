@@ -12,7 +12,6 @@ pub mod agent;
 pub mod arp;
 pub mod cli;
 pub mod config;
-pub mod lock;
 pub mod machine;
 pub mod plan;
 pub mod step;

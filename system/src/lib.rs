@@ -5,6 +5,7 @@
 pub mod address;
 pub mod ipvs;
 pub mod link;
+pub mod lock;
 pub mod netlink;
 pub mod packet;
 pub mod record;
