@@ -19,7 +19,7 @@ use crate::dataplane::{
     Desired, DesiredDestination, DesiredService, Presence, TableEvent, TableThread,
 };
 use crate::health::{self, Subject};
-use crate::metrics::{self, Metrics};
+use crate::metrics::Metrics;
 use crate::vrrp::{self, VrrpThread};
 
 /// The state of the worker.
@@ -27,6 +27,7 @@ pub struct Engine {
     configuration: Configuration,
     verdicts: HashMap<Subject, Verdict>,
     checkers: HashMap<Subject, Checker>,
+    started_checkers: u64,
     /// Instances whose services can be served.
     ready: HashSet<String>,
     /// The table that was asked for last, and the last one that the kernel has.
@@ -39,6 +40,7 @@ pub struct Engine {
 }
 
 struct Checker {
+    number: u64,
     check: Check,
     port: u16,
     handle: AbortHandle,
@@ -57,6 +59,7 @@ impl Engine {
             configuration,
             verdicts: HashMap::new(),
             checkers: HashMap::new(),
+            started_checkers: 0,
             ready: HashSet::new(),
             asked: 0,
             applied: 0,
@@ -73,14 +76,28 @@ impl Engine {
 
     /// Goes on with another configuration. Servers that stay keep their verdicts, instances that
     /// stay their state.
-    pub fn configure(&mut self, configuration: Configuration) {
-        self.configuration = configuration;
-        self.metrics.reloaded(true);
-        self.vrrp.configure(self.configuration.instances.clone());
+    ///
+    /// # Errors
+    /// When an instance can't start; nothing has changed then.
+    pub async fn configure(&mut self, configuration: Configuration) -> Result<(), vrrp::OpenError> {
+        self.vrrp.configure(configuration.instances.clone()).await?;
+        let previous = std::mem::replace(&mut self.configuration, configuration);
+        for instance in &previous.instances {
+            if !self
+                .configuration
+                .instances
+                .iter()
+                .any(|one| one.name == instance.name)
+            {
+                self.metrics.forget_vrrp(&instance.name);
+            }
+        }
         self.ready.clear();
         self.arrange_checkers();
         self.ask_for_table();
         self.update_readiness();
+        self.metrics.reloaded(true);
+        Ok(())
     }
 
     /// Counts a configuration that was refused; nothing else changes.
@@ -91,8 +108,9 @@ impl Engine {
     /// A verdict has changed.
     pub fn hear_health(&mut self, event: health::Event) {
         // A checker that was ended may have had a last word.
-        if let Some(verdict) = self.verdicts.get_mut(&event.subject) {
-            *verdict = event.verdict;
+        let running = self.checkers.get(&event.subject);
+        if running.is_some_and(|checker| checker.number == event.checker) {
+            self.verdicts.insert(event.subject, event.verdict);
             self.ask_for_table();
             self.update_readiness();
         }
@@ -103,20 +121,6 @@ impl Engine {
         let TableEvent::Applied { generation } = event;
         self.applied = generation;
         self.update_readiness();
-    }
-
-    /// A virtual router has changed.
-    pub fn hear_vrrp(&mut self, event: vrrp::Event) {
-        if let vrrp::Event::Removed { instance } = event {
-            let replaced = self
-                .configuration
-                .instances
-                .iter()
-                .any(|i| i.name == instance);
-            if !replaced {
-                self.metrics.forget_vrrp(&instance);
-            }
-        }
     }
 
     /// Leaves the LAN first, so that the peer takes over, then takes the table away.
@@ -144,7 +148,8 @@ impl Engine {
             .cloned()
             .collect();
         for subject in forgotten {
-            self.forget(&subject);
+            self.verdicts.remove(&subject);
+            self.end_checker(&subject);
         }
         for (subject, port, check) in wanted {
             let Some(check) = check else {
@@ -158,16 +163,17 @@ impl Engine {
                 continue;
             }
             self.end_checker(&subject);
-            let verdict = *self
-                .verdicts
-                .entry(subject.clone())
-                .or_insert(Verdict::Unknown);
+            // Another check knows nothing of the server; until it does, the table stays as it is.
+            self.verdicts.insert(subject.clone(), Verdict::Unknown);
             let real_server = subject.real_server.to_string();
             let metrics = self
                 .metrics
                 .probe(&subject.service, subject.protocol, &real_server);
-            metrics.set_verdict(verdict);
+            metrics.set_verdict(Verdict::Unknown);
+            self.started_checkers += 1;
+            let number = self.started_checkers;
             let handle = health::spawn(
+                number,
                 subject.clone(),
                 port,
                 check.clone(),
@@ -177,6 +183,7 @@ impl Engine {
             self.checkers.insert(
                 subject,
                 Checker {
+                    number,
                     check,
                     port,
                     handle,
@@ -191,25 +198,6 @@ impl Engine {
             let real_server = subject.real_server.to_string();
             self.metrics
                 .forget_probe(&subject.service, subject.protocol, &real_server);
-        }
-    }
-
-    fn forget(&mut self, subject: &Subject) {
-        self.verdicts.remove(subject);
-        self.end_checker(subject);
-        let traffic_of = |real_server: String| metrics::Subject {
-            service: subject.service.clone(),
-            protocol: subject.protocol.to_string(),
-            real_server,
-        };
-        self.metrics
-            .kernel()
-            .forget(&traffic_of(subject.real_server.to_string()));
-        let service_stays = self.configuration.services.iter().any(|service| {
-            service.name == subject.service && service.protocols.contains(&subject.protocol)
-        });
-        if !service_stays {
-            self.metrics.kernel().forget(&traffic_of(String::new()));
         }
     }
 

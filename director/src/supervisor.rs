@@ -12,7 +12,7 @@ use std::io::{self, Read, Write};
 use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -46,7 +46,7 @@ pub struct Holding {
     /// The interface's number.
     pub interface_index: u32,
     /// The VIPs with their prefix lengths.
-    pub addresses: Vec<(Ipv4Addr, u8)>,
+    pub addresses: Vec<VirtualAddress>,
     /// Where adverts are sent from.
     pub source: Ipv4Addr,
     /// The advert with priority 0, ready to send.
@@ -129,7 +129,10 @@ impl Supervisor {
         let (reports, channel) = UnixStream::pair()?;
         reports.set_nonblocking(true)?;
         // The worker inherits the blocked signals, and takes them once it has its handlers.
-        let worker = Command::new("/proc/self/exe")
+        // By its path, so that it has its name in lists of processes.
+        let program = std::env::current_exe().unwrap_or_else(|_| "/proc/self/exe".into());
+        let worker = Command::new(program)
+            .arg0("director")
             .args(arguments)
             .stdin(Stdio::from(OwnedFd::from(channel)))
             .spawn()?;
@@ -263,42 +266,45 @@ impl Supervisor {
         self.worker.wait()
     }
 
-    /// Priority 0 first, so that the peer takes over while the addresses go.
+    /// Priority 0 first, so that the peer takes over while the addresses go. Words come last: a log
+    /// reader that is stuck must not keep an address here.
     fn give_up_holdings(&self) {
-        for holding in self.holdings.values() {
-            let Some(socket) = self.sockets.get(&holding.interface_index) else {
-                continue;
-            };
-            if let Err(error) = socket.send(&holding.resignation, holding.source) {
-                error!(instance = %holding.instance, %error, "cannot say that the worker died");
+        let unsaid: Vec<(&Holding, io::Error)> = self
+            .holdings
+            .values()
+            .filter_map(|holding| Some((holding, self.resign(holding).err()?)))
+            .collect();
+        let mut left_behind = Vec::new();
+        if !self.holdings.is_empty() {
+            match Connection::open(Protocol::Route) {
+                Ok(mut route) => {
+                    for holding in self.holdings.values() {
+                        let addresses =
+                            VirtualAddresses::new(holding.interface_index, &holding.addresses);
+                        left_behind.extend(addresses.remove(&mut route));
+                    }
+                }
+                Err(error) => error!(%error, "cannot remove the addresses of the dead worker"),
             }
         }
-        if self.holdings.is_empty() {
-            return;
+        for (holding, error) in unsaid {
+            error!(instance = %holding.instance, %error, "cannot say that the worker died");
         }
-        let mut route = match Connection::open(Protocol::Route) {
-            Ok(route) => route,
-            Err(error) => {
-                error!(%error, "cannot remove the addresses of the dead worker");
-                return;
-            }
-        };
-        for holding in self.holdings.values() {
-            let addresses =
-                holding
-                    .addresses
-                    .iter()
-                    .map(|&(address, prefix_length)| VirtualAddress {
-                        address,
-                        prefix_length,
-                    });
-            let addresses: Vec<_> = addresses.collect();
-            let addresses = VirtualAddresses::new(holding.interface_index, &addresses);
-            for failure in addresses.remove(&mut route) {
-                error!(instance = %holding.instance, error = %failure, "address stays behind");
-            }
-            warn!(instance = %holding.instance, "the worker died as active: said priority 0 and removed its addresses");
+        for failure in left_behind {
+            error!(error = %failure, "an address of the dead worker stays behind");
         }
+        for instance in self.holdings.keys() {
+            warn!(%instance, "the worker died: gave up what it held");
+        }
+    }
+
+    fn resign(&self, holding: &Holding) -> io::Result<()> {
+        let missing = || io::Error::from(io::ErrorKind::NotConnected);
+        let socket = self
+            .sockets
+            .get(&holding.interface_index)
+            .ok_or_else(missing)?;
+        socket.send(&holding.resignation, holding.source)
     }
 }
 

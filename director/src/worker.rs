@@ -1,21 +1,24 @@
 //! The worker: puts the parts together, and runs until it is told to stop.
 //!
-//! What can't work is found before anything is changed: the kernel's IPVS, the metrics' address,
-//! the interfaces.
+//! What can't work is found before anything is changed: the interfaces, the kernel's IPVS.
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::bail;
 use lvs_system::syscalls;
-use nix::sys::signal::SigSet;
-use tokio::io::AsyncReadExt;
+use nix::errno::Errno;
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::socket::{MsgFlags, recv};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tracing::{error, info, warn};
 
 use crate::address::ArpSettings;
@@ -25,6 +28,9 @@ use crate::engine::Engine;
 use crate::metrics::{Metrics, Server};
 use crate::supervisor::Estate;
 use crate::vrrp;
+
+/// How soon an address that metrics can't be served on is tried again.
+const LISTEN_AGAIN: Duration = Duration::from_secs(2);
 
 /// Runs the worker with the configuration that `load` reads, now and on every SIGHUP.
 ///
@@ -55,59 +61,55 @@ async fn serve(
 
     let configuration = load()?;
     let metrics = Arc::new(Metrics::new());
-    let (events, mut inbox) = mpsc::unbounded_channel();
     let (table_events, mut table_inbox) = mpsc::unbounded_channel();
     let (health_events, mut health_inbox) = mpsc::unbounded_channel();
+    let routers = vrrp::Routers::open(&configuration.instances, Arc::clone(&metrics))?;
     let table = dataplane::spawn(
         &configuration,
         runtime_directory,
         Arc::clone(&metrics),
         table_events,
     )?;
+    // Nothing was changed so far; from here on nothing fails.
     let mut scrapes = Scrapes::new(Arc::clone(&metrics));
-    scrapes.listen(&configuration).await?;
+    scrapes.listen(&configuration).await;
     let mut arp = None;
     keep_addresses_to_their_interface(&mut arp, &configuration, runtime_directory);
-    let estate = Estate::new(released_first(channel.as_fd())?.into());
-    let vrrp = vrrp::spawn(
-        &configuration.instances,
-        Arc::clone(&metrics),
-        estate,
-        events,
-    )?;
+    let vrrp = routers.spawn(Estate::new(channel))?;
     let mut engine = Engine::start(configuration, vrrp, table, metrics, health_events);
     // Says READY to systemd, where it listens; a failure means that it doesn't.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
 
-    channel.set_nonblocking(true)?;
-    let mut supervisor = tokio::net::UnixStream::from_std(channel)?;
     loop {
         tokio::select! {
-            Some(event) = inbox.recv() => engine.hear_vrrp(event),
             Some(event) = health_inbox.recv() => engine.hear_health(event),
             Some(event) = table_inbox.recv() => engine.hear_table(event),
-            _ = hang_up.recv() => match load() {
-                Ok(configuration) => {
-                    if let Err(error) = scrapes.listen(&configuration).await {
-                        error!("{error}; metrics stay where they are");
+            _ = hang_up.recv() => {
+                match load() {
+                    Ok(configuration) => {
+                        let listen = configuration.clone();
+                        match engine.configure(configuration).await {
+                            Ok(()) => {
+                                keep_addresses_to_their_interface(&mut arp, &listen, runtime_directory);
+                                scrapes.listen(&listen).await;
+                                info!("configuration read again");
+                            }
+                            Err(error) => {
+                                engine.refuse();
+                                error!("configuration not changed: {error}");
+                            }
+                        }
                     }
-                    keep_addresses_to_their_interface(&mut arp, &configuration, runtime_directory);
-                    engine.configure(configuration);
-                    info!("configuration read again");
-                }
-                Err(errors) => {
-                    engine.refuse();
-                    for error in errors.iter() {
-                        error!("configuration not changed: {error}");
+                    Err(errors) => {
+                        engine.refuse();
+                        for error in errors.iter() {
+                            error!("configuration not changed: {error}");
+                        }
                     }
                 }
             },
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
-            _ = supervisor.read_u8() => {
-                warn!("the supervisor is gone: stopping");
-                break;
-            }
         }
     }
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
@@ -135,13 +137,11 @@ fn keep_addresses_to_their_interface(
     }
 }
 
-/// The server of metrics, which can move while the process runs.
+/// The server of metrics, which can move while the process runs. It never keeps anything else from
+/// running: an address that can't be listened on is tried again and again.
 struct Scrapes {
     metrics: Arc<Metrics>,
-    listening: Option<(
-        std::net::SocketAddr,
-        tokio::task::JoinHandle<std::convert::Infallible>,
-    )>,
+    listening: Option<(SocketAddr, JoinHandle<()>)>,
 }
 
 impl Scrapes {
@@ -152,42 +152,52 @@ impl Scrapes {
         }
     }
 
-    /// Listens where the configuration says; the previous place stays when that is impossible.
-    async fn listen(
-        &mut self,
-        configuration: &Configuration,
-    ) -> Result<(), crate::metrics::BindError> {
+    /// Listens where the configuration says, and nowhere else.
+    async fn listen(&mut self, configuration: &Configuration) {
         let wanted = configuration.metrics.map(|metrics| metrics.listen);
         if wanted == self.listening.as_ref().map(|(address, _)| *address) {
-            return Ok(());
+            return;
         }
-        let next = match wanted {
-            Some(address) => {
-                let server = Server::bind(address).await?;
-                let metrics = Arc::clone(&self.metrics);
-                Some((
-                    address,
-                    tokio::spawn(async move { server.serve(metrics).await }),
-                ))
-            }
-            None => None,
-        };
-        if let Some((_, previous)) = std::mem::replace(&mut self.listening, next) {
+        if let Some((_, previous)) = self.listening.take() {
             previous.abort();
+            // Its socket is closed once it has ended, which an abort reports as an error.
+            let _ = previous.await;
         }
-        Ok(())
+        self.listening = wanted.map(|address| {
+            let metrics = Arc::clone(&self.metrics);
+            (address, tokio::spawn(serve_metrics(address, metrics)))
+        });
+    }
+}
+
+async fn serve_metrics(listen: SocketAddr, metrics: Arc<Metrics>) {
+    let mut said = false;
+    loop {
+        match Server::bind(listen).await {
+            Ok(server) => match server.serve(metrics).await {},
+            Err(error) => {
+                if !std::mem::replace(&mut said, true) {
+                    error!("{error}; trying again every {} s", LISTEN_AGAIN.as_secs());
+                }
+                tokio::time::sleep(LISTEN_AGAIN).await;
+            }
+        }
     }
 }
 
 /// The channel to the supervisor is our standard input; what we start later must not inherit it.
+///
+/// A worker leaves in order when its supervisor dies, now or later.
 fn take_channel() -> anyhow::Result<UnixStream> {
     let channel = released_first(io::stdin().as_fd())?;
     nix::unistd::dup2_stdin(File::open("/dev/null")?)?;
-    let channel = UnixStream::from(channel);
-    channel
-        .peer_addr()
-        .context("the worker is started by `director run`, not by hand")?;
-    Ok(channel)
+    nix::sys::prctl::set_pdeathsig(Signal::SIGTERM)?;
+    let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
+    match recv(channel.as_raw_fd(), &mut [0], flags) {
+        Err(Errno::EAGAIN) => Ok(UnixStream::from(channel)),
+        Ok(_) => bail!("the supervisor is gone"),
+        Err(_) => bail!("the worker is started by `director run`, not by hand"),
+    }
 }
 
 /// Another descriptor of the channel, numbered above the sockets.

@@ -1,19 +1,12 @@
 //! Keeps VIPs to their own interface.
 //!
-//! Linux answers ARP for every local address on every interface, so a VIP on one LAN would be
-//! claimed on all others that the machine is on, and packets that leave with the VIP as source
-//! would make it the sender of ARP requests there (`arp_ignore()` and `arp_solicit()` in
-//! `net/ipv4/arp.c`). The kernel uses the larger of `all` and of the interface, so `all` is enough.
+//! Otherwise a VIP on one LAN would be claimed on all others that the machine is on;
+//! [`lvs_system::arp`] has what it takes.
 
 use std::path::Path;
 
-use lvs_system::sysctl::{self, Error, Journal};
-
-/// What is needed on `all`: only ever raised, never lowered.
-const NEEDED: [(&str, u8); 2] = [
-    ("net.ipv4.conf.all.arp_ignore", 1),
-    ("net.ipv4.conf.all.arp_announce", 2),
-];
+use lvs_system::arp::{ANNOUNCE, IGNORE};
+use lvs_system::sysctl::{Error, Journal};
 
 /// The settings made, with the values found.
 #[derive(Debug)]
@@ -27,13 +20,8 @@ impl ArpSettings {
     /// When a setting can't be read or written; what was written before stays.
     pub fn make(directory: &Path) -> Result<Self, Error> {
         let mut journal = Journal::open(directory)?;
-        for (name, needed) in NEEDED {
-            if sysctl::read(name)?
-                .parse()
-                .is_ok_and(|found: i64| found < i64::from(needed))
-            {
-                journal.set(name, &needed.to_string())?;
-            }
+        for setting in [IGNORE, ANNOUNCE] {
+            setting.make(&mut journal)?;
         }
         Ok(Self(journal))
     }

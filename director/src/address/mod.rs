@@ -5,15 +5,31 @@
 //! millisecond.
 
 mod arp;
+mod keeper;
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use lvs_system::address::{self, Address, Error};
+use lvs_system::address::{self, AddOutcome, Address, Error, RemoveOutcome};
 use lvs_system::netlink::Connection;
 
 pub use arp::ArpSettings;
+pub use keeper::{AddressKeeper, Upkeep};
 
 use crate::config::VirtualAddress;
+
+/// The loopback interface has this number in every network namespace (`include/net/net_namespace.h`).
+const LOOPBACK: u32 = 1;
+
+/// What came of putting addresses on an interface.
+#[derive(Debug, Default)]
+pub struct Addition {
+    /// Those that were not there before.
+    pub added: Vec<IpAddr>,
+    /// Those that are there now.
+    pub present: Vec<IpAddr>,
+    /// What the kernel refused.
+    pub failures: Vec<Error>,
+}
 
 /// The VIPs that belong on an interface.
 #[derive(Debug)]
@@ -46,29 +62,50 @@ impl VirtualAddresses {
         }
     }
 
-    /// Puts all on the interface; those that are there already stay. Returns what the kernel
-    /// refused.
-    pub fn add(&self, connection: &mut Connection) -> Vec<Error> {
-        self.each(|address| address::add(connection, address).map(drop))
+    /// Puts all on the interface; those that are there already stay.
+    pub fn add(&self, connection: &mut Connection) -> Addition {
+        let mut addition = Addition::default();
+        for address in self.kernel_addresses() {
+            match address::add(connection, &address) {
+                Ok(outcome) => {
+                    if outcome == AddOutcome::Added {
+                        addition.added.push(address.address);
+                    }
+                    addition.present.push(address.address);
+                }
+                Err(error) => addition.failures.push(error),
+            }
+        }
+        addition
     }
 
     /// Takes all off the interface; those that are gone already are fine. Returns what the kernel
     /// refused.
     pub fn remove(&self, connection: &mut Connection) -> Vec<Error> {
-        self.each(|address| address::remove(connection, address).map(drop))
+        self.kernel_addresses()
+            .filter_map(|address| address::remove(connection, &address).err())
+            .collect()
     }
 
-    /// Whether any of them is on the interface.
+    /// Whether any of them is on the interface, with its prefix length.
     ///
     /// # Errors
     /// When the kernel's addresses can't be read.
     pub fn present(&self, connection: &mut Connection) -> Result<bool, Error> {
         let there = address::list(connection, Some(self.interface_index))?;
-        let mut configured = self.configured.iter();
-        Ok(configured.any(|virtual_address| {
-            let address = IpAddr::from(virtual_address.address);
-            there.iter().any(|found| found.address == address)
-        }))
+        Ok(there.iter().any(|found| self.contains(found)))
+    }
+
+    /// Whether `address` is one of them: interface, address and prefix length.
+    pub fn contains(&self, address: &Address) -> bool {
+        self.kernel_addresses().any(|own| {
+            (own.interface_index, own.address, own.prefix_length)
+                == (
+                    address.interface_index,
+                    address.address,
+                    address.prefix_length,
+                )
+        })
     }
 
     /// The interface's own first IPv4 address, if it has one beside the VIPs.
@@ -81,16 +118,38 @@ impl VirtualAddresses {
         address::primary_ipv4(connection, self.interface_index, &virtual_addresses)
     }
 
-    fn each(&self, mut change: impl FnMut(&Address) -> Result<(), Error>) -> Vec<Error> {
-        let addresses = self.configured.iter().map(|virtual_address| {
+    fn kernel_addresses(&self) -> impl Iterator<Item = Address> + '_ {
+        self.configured.iter().map(|virtual_address| {
             let VirtualAddress {
                 address,
                 prefix_length,
             } = *virtual_address;
-            Address::new(self.interface_index, address.into(), prefix_length)
-        });
-        addresses
-            .filter_map(|address| change(&address).err())
-            .collect()
+            Address::new(self.interface_index, IpAddr::from(address), prefix_length)
+        })
     }
+}
+
+/// Removes the VIPs that a predecessor left on interfaces of this machine and that nobody here
+/// wants: those with our mark that none of `wanted` contains. Returns what was removed.
+///
+/// The loopback interface is rs-agent's, which leaves the same mark.
+///
+/// # Errors
+/// When the kernel's addresses can't be read or one can't be removed.
+pub fn remove_orphans<'a>(
+    connection: &mut Connection,
+    wanted: impl Iterator<Item = &'a VirtualAddresses> + Clone,
+) -> Result<Vec<Address>, Error> {
+    let mut removed = Vec::new();
+    for address in address::list(connection, None)? {
+        let orphan = address.is_ours()
+            && address.interface_index != LOOPBACK
+            && !wanted
+                .clone()
+                .any(|virtual_addresses| virtual_addresses.contains(&address));
+        if orphan && address::remove(connection, &address)? == RemoveOutcome::Removed {
+            removed.push(address);
+        }
+    }
+    Ok(removed)
 }

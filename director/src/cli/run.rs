@@ -4,8 +4,10 @@ use std::ffi::OsString;
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Args;
+use lvs_system::lock::Lock;
 use tracing::error;
 use tracing::level_filters::LevelFilter;
 use tracing_appender::non_blocking::WorkerGuard;
@@ -16,6 +18,9 @@ use crate::{supervisor, worker};
 
 /// The configuration is wrong (`sysexits.h`, `EX_CONFIG`): starting again doesn't help.
 const EXIT_CONFIGURATION: u8 = 78;
+
+/// A predecessor that was ended has let go by then.
+const LOCK_WAIT: Duration = Duration::from_secs(1);
 
 #[derive(Args, Clone, Debug)]
 pub(super) struct Arguments {
@@ -37,26 +42,29 @@ pub(super) struct Arguments {
 impl Arguments {
     /// Reads the file, for this machine.
     fn load(&self) -> Result<Configuration, Errors> {
-        config::load(&self.config)?.for_node(&self.node())
-    }
-
-    fn node(&self) -> String {
-        self.node.clone().unwrap_or_else(|| {
-            nix::unistd::gethostname()
-                .map(|name| name.to_string_lossy().into_owned())
-                .unwrap_or_default()
-        })
+        let file = config::load(&self.config)?;
+        match &self.node {
+            Some(node) => file.for_node(node),
+            None => {
+                let host = host_name();
+                // Maps may be written with the first label of a fully qualified host name.
+                let label = host.split('.').next().unwrap_or_default();
+                let nodes = file.nodes();
+                let short = !nodes.contains(host.as_str()) && nodes.contains(label);
+                file.for_node(if short { label } else { &host })
+            }
+        }
     }
 
     fn for_worker(&self) -> Vec<OsString> {
-        let options = [
+        let mut options = vec![
             ("--config", self.config.clone().into_os_string()),
-            ("--node", self.node().into()),
             (
                 "--runtime-directory",
                 self.runtime_directory.clone().into_os_string(),
             ),
         ];
+        options.extend(self.node.clone().map(|node| ("--node", node.into())));
         let options = options
             .into_iter()
             .flat_map(|(name, value)| [name.into(), value]);
@@ -64,14 +72,25 @@ impl Arguments {
     }
 }
 
+fn host_name() -> String {
+    let name = nix::unistd::gethostname().unwrap_or_default();
+    name.to_string_lossy().into_owned()
+}
+
 /// `director run`.
 pub(super) fn supervise(arguments: &Arguments) -> ExitCode {
     log_directly();
-    match arguments.load() {
-        Ok(_) => supervisor::run(&arguments.for_worker()),
-        Err(errors) => {
-            eprintln!("{errors}");
-            ExitCode::from(EXIT_CONFIGURATION)
+    if let Err(errors) = arguments.load() {
+        eprintln!("{errors}");
+        return ExitCode::from(EXIT_CONFIGURATION);
+    }
+    // Two would take each other's addresses and table away.
+    let lock = arguments.runtime_directory.join("director.lock");
+    match Lock::acquire(&lock, "director", LOCK_WAIT) {
+        Ok(_lock) => supervisor::run(&arguments.for_worker()),
+        Err(error) => {
+            error!("{error}");
+            ExitCode::FAILURE
         }
     }
 }
@@ -86,7 +105,7 @@ pub(super) fn work(arguments: &Arguments) -> ExitCode {
     match worker::run(load, &arguments.runtime_directory) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            error!("{error:#}");
+            error!("{error}");
             ExitCode::FAILURE
         }
     }

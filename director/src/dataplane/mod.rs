@@ -1,9 +1,8 @@
 //! The forwarding table: what it should be, what it is, and the one place that makes it so.
 //!
 //! The engine hands a [`Desired`] table to the [`Reconciler`], which reads the [`Actual`] one from
-//! its [`Plane`], computes the [`Plan`] and applies that alone. Start, reload, a failed server, a
-//! drain and repair after a stranger's hand are all this one path. `director plan` prints the
-//! same plan without applying it.
+//! its [`Plane`], computes the [`Plan`] and applies that alone. Start, reload, a failed server and
+//! repair after a stranger's hand are all this one path.
 
 #[cfg(test)]
 mod fake;

@@ -72,7 +72,7 @@ pub enum Action {
 /// that are no longer desired are removed. A desired service that is already there is changed
 /// where it differs, never removed and made again. Within a service, servers come and gain weight
 /// before others lose weight and go: a service that has a server before and after is never
-/// without one.
+/// without one. Servers that are not desired go once there is a verdict on every one that is.
 pub fn plan(desired: &Desired, actual: &Actual, owned: &Owned) -> Plan {
     let mut changes = Vec::new();
     for (key, wanted) in &desired.services {
@@ -168,8 +168,16 @@ fn destination_actions(
             (None, Presence::Absent | Presence::AsFound) => {}
         }
     }
-    for key in found.keys() {
-        if !wanted.destinations.contains_key(key) {
+    // Others keep the service going until there is a verdict on each of ours.
+    let settled = wanted
+        .destinations
+        .values()
+        .all(|one| one.presence != Presence::AsFound);
+    if settled {
+        for key in found
+            .keys()
+            .filter(|key| !wanted.destinations.contains_key(key))
+        {
             actions.push(Action::RemoveDestination { destination: *key });
         }
     }
@@ -353,9 +361,32 @@ mod tests {
                 "service resolver 192.0.2.100:53/udp: server 192.0.2.11:53: weight 1 → 3",
                 "service resolver 192.0.2.100:53/udp: server 192.0.2.10:53: \
                  forwarding masquerading → direct-routing",
-                "service resolver 192.0.2.100:53/udp: remove server 192.0.2.13:53",
                 "service retired 192.0.2.100:53/tcp: remove",
             ]
+        );
+    }
+
+    /// All servers replaced at once: the old ones serve until the new ones are known.
+    #[test]
+    fn undesired_servers_go_once_there_is_a_verdict_on_every_desired_one() {
+        let key = fake::service_key(0);
+        let mut kernel = FakeKernel::default();
+        kernel.add_service(fake::service(key));
+        kernel.add_destination(key, fake::destination(3, 1));
+        let wanted = |presence| {
+            let destinations = [(fake::destination(0, 1), presence)];
+            let service = fake::desired_service(fake::service(key), destinations);
+            Desired {
+                services: BTreeMap::from([(key, service)]),
+            }
+        };
+        let plan = |presence| written(&wanted(presence), &kernel, &Owned::new());
+        assert!(plan(Presence::AsFound).is_empty());
+        let remove = "service resolver 192.0.2.100:53/udp: remove server 192.0.2.13:53";
+        assert_eq!(plan(Presence::Absent), [remove]);
+        assert_eq!(
+            plan(Presence::Present).last().map(String::as_str),
+            Some(remove)
         );
     }
 
@@ -375,7 +406,7 @@ mod tests {
         for (key, wanted) in &desired.services {
             let found = before.services.get(key);
             let stays = |key| found.is_some_and(|(_, destinations)| destinations.contains_key(key));
-            let destinations = wanted
+            let mut destinations: BTreeMap<_, _> = wanted
                 .destinations
                 .iter()
                 .filter(|(key, wanted)| match wanted.presence {
@@ -385,6 +416,15 @@ mod tests {
                 })
                 .map(|(key, wanted)| (*key, wanted.destination))
                 .collect();
+            let mut presences = wanted.destinations.values().map(|one| one.presence);
+            if presences.any(|presence| presence == Presence::AsFound)
+                && let Some((_, found)) = found
+            {
+                let others = found
+                    .iter()
+                    .filter(|(key, _)| !wanted.destinations.contains_key(key));
+                destinations.extend(others.map(|(key, other)| (*key, *other)));
+            }
             expected
                 .services
                 .insert(*key, (wanted.service, destinations));

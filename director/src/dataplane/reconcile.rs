@@ -64,6 +64,9 @@ pub struct Outcome {
     pub failures: Vec<Failure>,
     /// What went wrong beside the table: settings, the record. Forwarding goes on.
     pub complaints: Vec<Complaint>,
+    /// The counters of the services of ours, as they were before the last changes. The kernel
+    /// renews them every 2 s.
+    pub counters: Vec<ServiceCounters>,
 }
 
 /// A change that was refused; written with the service, the server and the kernel's words.
@@ -117,10 +120,22 @@ enum RecordedProtocol {
 /// How often one reconciliation reads the table again because it changed under its hands.
 const PASSES: usize = 3;
 
+/// Whether the record in `directory` says that a predecessor left services behind.
+///
+/// # Errors
+/// When the record can't be read.
+pub(super) fn left_behind(directory: &Path) -> Result<bool, record::Error> {
+    let record = Record::<Vec<RecordedService>>::open(directory, RECORD)?;
+    Ok(!record.contents().is_empty())
+}
+
+/// The record's name.
+const RECORD: &str = "services";
+
 impl<P: Plane> Reconciler<P> {
     /// Takes over what the record in `directory` says is ours; changes nothing yet.
     pub fn open(plane: P, directory: &Path) -> Result<Self, record::Error> {
-        let record = Record::<Vec<RecordedService>>::open(directory, "services")?;
+        let record = Record::<Vec<RecordedService>>::open(directory, RECORD)?;
         let owned = record.contents().iter().map(RecordedService::owned);
         Ok(Self {
             plane,
@@ -149,7 +164,9 @@ impl<P: Plane> Reconciler<P> {
         self.owned.extend(names);
         outcome.complain(self.record_owned());
         for _ in 0..PASSES {
-            let plan = plan(desired, &self.plane.read()?, &self.owned);
+            let actual = self.plane.read()?;
+            let plan = plan(desired, &actual, &self.owned);
+            outcome.counters = self.counters(actual);
             if !self.apply(plan, &mut outcome) {
                 break;
             }
@@ -162,22 +179,18 @@ impl<P: Plane> Reconciler<P> {
         self.owned
             .retain(|key, _| desired.services.contains_key(key) || not_removed.contains(key));
         outcome.complain(self.record_owned());
+        if desired.services.is_empty() {
+            outcome.complain(self.plane.release());
+        }
         Ok(outcome)
     }
 
     /// Removes every service of ours and puts back the settings found.
     pub fn withdraw(&mut self) -> Result<Outcome, PlaneError> {
-        let outcome = self.reconcile(&Desired::default());
-        let released = self.plane.release();
-        let mut outcome = outcome?;
-        outcome.complain(released);
-        Ok(outcome)
+        self.reconcile(&Desired::default())
     }
 
-    /// Counters of the services of ours. The kernel renews them every 2 s: asking more often says
-    /// nothing new.
-    pub fn statistics(&mut self) -> Result<Vec<ServiceCounters>, PlaneError> {
-        let mut actual = self.plane.read()?;
+    fn counters(&self, mut actual: Actual) -> Vec<ServiceCounters> {
         let counters = self.owned.iter().filter_map(|(key, name)| {
             let found = actual.services.remove(key)?;
             Some(ServiceCounters {
@@ -187,7 +200,7 @@ impl<P: Plane> Reconciler<P> {
                 destinations: found.destinations.into_values().collect(),
             })
         });
-        Ok(counters.collect())
+        counters.collect()
     }
 
     /// Whether the table turned out to be another one than was planned for.
@@ -375,7 +388,7 @@ mod tests {
         assert!(reconciler.plan(&desired(0)).unwrap().is_empty());
         let second = reconciler.reconcile(&desired(0)).unwrap();
         assert!(second.changes.is_empty());
-        let counters = reconciler.statistics().unwrap();
+        let counters = reconciler.reconcile(&desired(0)).unwrap().counters;
         assert_eq!(counters.len(), 1);
         assert_eq!(counters[0].name, "resolver");
         assert_eq!(counters[0].destinations.len(), 2);

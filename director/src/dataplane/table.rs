@@ -20,7 +20,8 @@ pub struct DesiredService {
     pub name: String,
     /// What it should be. Its key is the one it is listed under.
     pub service: Service,
-    /// The real servers. Others that the table has are removed.
+    /// The real servers. Others that the table has are removed once there is a verdict on each of
+    /// these.
     pub destinations: BTreeMap<DestinationKey, DesiredDestination>,
 }
 

@@ -14,11 +14,11 @@ use std::time::{Duration, Instant};
 use lvs_proto::ipvs::Statistics;
 use lvs_system::record;
 use tokio::sync::mpsc::UnboundedSender;
-use tracing::{error, info, warn};
+use tracing::{error, info};
 
 use super::ipvs::{IpvsPlane, OpenPlaneError};
-use super::reconcile::{Outcome, Reconciler, ServiceCounters};
-use super::table::Desired;
+use super::reconcile::{Outcome, Reconciler, ServiceCounters, left_behind};
+use super::table::{Desired, DesiredService};
 use crate::config::{Configuration, Dataplane};
 use crate::metrics::{Figures, Metrics, Subject, Traffic};
 
@@ -91,6 +91,8 @@ pub fn spawn(
     events: UnboundedSender<TableEvent>,
 ) -> Result<TableThread, SpawnError> {
     let needed = configuration.dataplane == Dataplane::Ipvs && !configuration.services.is_empty();
+    // What a predecessor left must go even if nothing is wanted now.
+    let needed = needed || left_behind(directory)?;
     let reconciler = if needed { Some(open(directory)?) } else { None };
     let (commands, inbox) = mpsc::channel();
     let keeper = Keeper {
@@ -152,13 +154,10 @@ impl Keeper {
                     }
                 }
                 Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return self.withdraw(),
+                // The worker failed before it ran: the table stays for the next one.
+                Err(RecvTimeoutError::Disconnected) => return,
             }
             self.follow_wish();
-            if Instant::now() >= self.counters_due {
-                self.counters_due = Instant::now() + COUNTERS_PACE;
-                self.read_counters();
-            }
         }
     }
 
@@ -166,11 +165,10 @@ impl Keeper {
         let Some(mut wish) = self.wish.take() else {
             return;
         };
-        let complaint = match self.reconcile(&wish.desired) {
-            Ok(complaints) => complaints,
-            Err(error) => Some(error),
+        let (fulfilled, complaint) = match self.reconcile(&wish.desired) {
+            Ok((fulfilled, complaint)) => (fulfilled, complaint),
+            Err(error) => (false, Some(error)),
         };
-        let fulfilled = complaint.is_none();
         self.complain(complaint);
         if fulfilled && !std::mem::replace(&mut wish.announced, true) {
             // The engine ends this thread before it ends.
@@ -181,18 +179,24 @@ impl Keeper {
         self.wish = Some(wish);
     }
 
-    /// What the kernel refused, in one line, or why it could not be asked.
-    fn reconcile(&mut self, desired: &Desired) -> Result<Option<String>, String> {
+    /// Whether the table is as desired, and what went wrong, in one line.
+    fn reconcile(&mut self, desired: &Desired) -> Result<(bool, Option<String>), String> {
         if self.reconciler.is_none() && !desired.services.is_empty() {
             self.reconciler = Some(open(&self.directory).map_err(|error| error.to_string())?);
         }
         let Some(reconciler) = &mut self.reconciler else {
-            return Ok(None);
+            return Ok((true, None));
         };
         let outcome = reconciler
             .reconcile(desired)
             .map_err(|error| error.to_string())?;
-        Ok(report(&outcome, &self.metrics))
+        if Instant::now() >= self.counters_due {
+            self.counters_due = Instant::now() + COUNTERS_PACE;
+            let figures: Vec<Figures> = outcome.counters.iter().flat_map(figures).collect();
+            let configured = desired.services.values().flat_map(subjects).collect();
+            self.metrics.kernel().update(&figures, &configured);
+        }
+        Ok((outcome.failures.is_empty(), report(&outcome, &self.metrics)))
     }
 
     /// Says each complaint once, not at every pass, and says when all is well again.
@@ -202,25 +206,12 @@ impl Keeper {
         }
         match &complaint {
             Some(complaint) => error!(
-                "the forwarding table is not as wanted: {complaint}; trying again every {} s",
+                "forwarding: {complaint}; trying again every {} s",
                 PACE.as_secs()
             ),
-            None => info!("the forwarding table is as wanted again"),
+            None => info!("forwarding: all is well again"),
         }
         self.last_complaint = complaint;
-    }
-
-    fn read_counters(&mut self) {
-        let Some(reconciler) = &mut self.reconciler else {
-            return;
-        };
-        match reconciler.statistics() {
-            Ok(counters) => {
-                let figures: Vec<Figures> = counters.iter().flat_map(figures).collect();
-                self.metrics.kernel().update(&figures);
-            }
-            Err(error) => warn!(%error, "cannot read the kernel's counters"),
-        }
     }
 
     fn withdraw(mut self) {
@@ -236,6 +227,23 @@ impl Keeper {
             Err(error) => error!(%error, "the forwarding table is not removed"),
         }
     }
+}
+
+/// What a desired service and its servers are in metrics.
+fn subjects(service: &DesiredService) -> Vec<Subject> {
+    let subject = |real_server| Subject {
+        service: service.name.clone(),
+        protocol: service.service.key.protocol.to_string(),
+        real_server,
+    };
+    let servers = service
+        .destinations
+        .keys()
+        .map(|key| key.address.to_string());
+    std::iter::once(String::new())
+        .chain(servers)
+        .map(subject)
+        .collect()
 }
 
 /// Logs and counts the changes made; returns what failed.

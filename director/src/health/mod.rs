@@ -28,6 +28,8 @@ pub struct Subject {
 /// A changed verdict.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
+    /// The number that the checker was started with.
+    pub checker: u64,
     /// Whose.
     pub subject: Subject,
     /// The new one.

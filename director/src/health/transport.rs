@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use lvs_proto::dns::{Fault, Frame, Judgement, Probe, frame};
 use lvs_proto::ipvs::Protocol;
+use nix::errno::Errno;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
 
@@ -21,10 +22,34 @@ pub enum Failure {
     TimedOut(Duration),
     /// The server's host said that nobody listens, or the server closed the connection.
     #[error("{0}")]
-    Socket(#[from] io::Error),
+    Socket(io::Error),
+    /// This machine couldn't ask: it says nothing about the server.
+    #[error("{0}")]
+    Local(io::Error),
     /// The answer isn't good enough.
     #[error("{0}")]
     Fault(Fault),
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        let local = [
+            Errno::EMFILE,
+            Errno::ENFILE,
+            Errno::ENOBUFS,
+            Errno::ENOMEM,
+            Errno::EADDRNOTAVAIL,
+            Errno::ENETUNREACH,
+            Errno::ENETDOWN,
+            Errno::EPERM,
+        ];
+        let errno = error.raw_os_error().map(Errno::from_raw);
+        if errno.is_some_and(|errno| local.contains(&errno)) {
+            Self::Local(error)
+        } else {
+            Self::Socket(error)
+        }
+    }
 }
 
 /// Asks `server` once.
@@ -78,7 +103,7 @@ async fn ask_tcp(probe: &Probe, identifier: u16, server: SocketAddr) -> Result<(
             received = rest.to_vec();
         }
         if stream.read_buf(&mut received).await? == 0 {
-            return Err(Failure::Socket(io::ErrorKind::UnexpectedEof.into()));
+            return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
         }
     }
 }
@@ -178,6 +203,14 @@ mod tests {
             };
             assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
         }
+    }
+
+    #[test]
+    fn what_this_machine_lacks_is_not_the_servers_fault() {
+        let failure = |errno: Errno| Failure::from(io::Error::from(errno));
+        assert!(matches!(failure(Errno::EMFILE), Failure::Local(_)));
+        assert!(matches!(failure(Errno::ECONNREFUSED), Failure::Socket(_)));
+        assert!(matches!(failure(Errno::EHOSTUNREACH), Failure::Socket(_)));
     }
 
     #[tokio::test]

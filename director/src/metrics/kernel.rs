@@ -91,14 +91,24 @@ impl KernelCounters {
         }
     }
 
-    /// Takes the kernel's present figures: all of them, for what is missing isn't in the table.
-    pub fn update(&self, present: &[Figures]) {
+    /// Takes the kernel's present figures, all of them. What is neither there nor `configured` is
+    /// forgotten; what is only configured keeps its counters, so that rates are right when it
+    /// returns.
+    pub fn update(&self, present: &[Figures], configured: &HashSet<Subject>) {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let here: HashSet<&Subject> = present.iter().map(|figures| &figures.subject).collect();
-        for subject in seen.keys().filter(|subject| !here.contains(subject)) {
-            // Its counters stay, so that rates are right when it returns.
+        seen.retain(|subject, _| {
+            if here.contains(subject) {
+                return true;
+            }
+            // What was never shown needs no removing.
             let _ = self.weight.remove_label_values(&subject.labels());
-        }
+            let stays = configured.contains(subject);
+            if !stays {
+                self.forget(subject);
+            }
+            stays
+        });
         for Figures {
             subject,
             traffic,
@@ -120,18 +130,12 @@ impl KernelCounters {
         }
     }
 
-    /// Forgets what is no longer configured.
-    pub fn forget(&self, subject: &Subject) {
+    fn forget(&self, subject: &Subject) {
         let labels = subject.labels();
         let (family, labels) = self.family(subject, &labels);
         for counter in [&family.connections, &family.packets, &family.bytes] {
             let _ = counter.remove_label_values(labels);
         }
-        let _ = self.weight.remove_label_values(&subject.labels());
-        self.seen
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(subject);
     }
 
     fn counters(&self, subject: &Subject) -> [IntCounter; 3] {
@@ -173,6 +177,7 @@ mod tests {
             protocol: "udp".into(),
             real_server: "192.168.56.183".into(),
         };
+        let configured = HashSet::from([subject.clone()]);
         let mut expected = 0;
         for (now, grown) in [(10, 10), (15, 5), (15, 0), (3, 3), (4, 1)] {
             let traffic = Traffic {
@@ -185,18 +190,15 @@ mod tests {
                 traffic,
                 weight: Some(1),
             };
-            counters.update(&[figures]);
+            counters.update(&[figures], &configured);
             expected += grown;
             assert_eq!(counters.counters(&subject).map(|c| c.get()), [expected; 3]);
         }
-        counters.update(&[]);
+        counters.update(&[], &configured);
         assert_eq!(counters.counters(&subject)[0].get(), expected);
-        let weights = registry.gather().into_iter();
-        assert!(
-            weights
-                .filter(|f| f.name() == "director_real_server_weight")
-                .count()
-                == 0
-        );
+        let shown = |name: &str| registry.gather().iter().any(|family| family.name() == name);
+        assert!(!shown("director_real_server_weight"));
+        counters.update(&[], &HashSet::new());
+        assert!(!shown("director_real_server_connections_total"));
     }
 }

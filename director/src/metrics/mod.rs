@@ -23,6 +23,8 @@ const PROBE_BUCKETS: &[f64] = &[
     0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
 ];
 
+const RELOAD_RESULTS: [&str; 2] = ["success", "failure"];
+
 /// All metrics of this process.
 pub struct Metrics {
     registry: Registry,
@@ -32,9 +34,11 @@ pub struct Metrics {
     adverts_failed: IntCounterVec,
     adverts_received: IntCounterVec,
     adverts_rejected: IntCounterVec,
+    addresses_restored: IntCounterVec,
     server_healthy: IntGaugeVec,
     probe_duration: HistogramVec,
     probe_failures: IntCounterVec,
+    probe_errors: IntCounter,
     table_failures: IntCounter,
     table_changes: IntCounter,
     reloads: IntCounterVec,
@@ -54,7 +58,7 @@ impl Metrics {
             &["version"],
         );
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
-        Self {
+        let metrics = Self {
             vrrp_state: register.gauges(
                 "director_vrrp_state",
                 "1 for the state in which a virtual router is, 0 for the others.",
@@ -85,6 +89,11 @@ impl Metrics {
                 "VRRP packets that were discarded, by reason.",
                 &["instance", "reason"],
             ),
+            addresses_restored: register.counters(
+                "director_addresses_restored_total",
+                "Virtual addresses that somebody removed and that were put back.",
+                instance,
+            ),
             server_healthy: register.gauges(
                 "director_real_server_healthy",
                 "1 when a real server answers its probes, 0 when it does not or is not known yet.",
@@ -99,6 +108,10 @@ impl Metrics {
                 "director_probe_failures_total",
                 "Probes that failed.",
                 server,
+            ),
+            probe_errors: register.counter(
+                "director_probe_errors_total",
+                "Probes that could not be made for want of something on this machine.",
             ),
             table_failures: register.counter(
                 "director_table_failures_total",
@@ -115,7 +128,12 @@ impl Metrics {
             ),
             kernel: KernelCounters::register(&registry),
             registry,
+        };
+        // From the start, so that the first one is seen as an increase.
+        for result in RELOAD_RESULTS {
+            metrics.reloads.with_label_values(&[result]);
         }
+        metrics
     }
 
     /// The metrics as Prometheus reads them (text format 0.0.4).
@@ -150,6 +168,7 @@ impl Metrics {
             sent: self.adverts_sent.with_label_values(&[instance]),
             failed: self.adverts_failed.with_label_values(&[instance]),
             received: self.adverts_received.with_label_values(&[instance]),
+            restored: self.addresses_restored.with_label_values(&[instance]),
             rejected: Rejection::ALL.map(rejected),
         }
     }
@@ -166,6 +185,7 @@ impl Metrics {
             &self.adverts_sent,
             &self.adverts_failed,
             &self.adverts_received,
+            &self.addresses_restored,
         ] {
             let _ = counter.remove_label_values(&[instance]);
         }
@@ -184,6 +204,7 @@ impl Metrics {
             healthy: self.server_healthy.with_label_values(&labels),
             duration: self.probe_duration.with_label_values(&labels),
             failures: self.probe_failures.with_label_values(&labels),
+            errors: self.probe_errors.clone(),
         }
     }
 
@@ -204,7 +225,7 @@ impl Metrics {
 
     /// Counts a reload.
     pub fn reloaded(&self, succeeded: bool) {
-        let result = if succeeded { "success" } else { "failure" };
+        let result = RELOAD_RESULTS[usize::from(!succeeded)];
         self.reloads.with_label_values(&[result]).inc();
     }
 
@@ -227,6 +248,7 @@ pub struct VrrpMetrics {
     sent: IntCounter,
     failed: IntCounter,
     received: IntCounter,
+    restored: IntCounter,
     rejected: [(Rejection, IntCounter); Rejection::ALL.len()],
 }
 
@@ -263,6 +285,11 @@ impl VrrpMetrics {
         self.received.inc();
     }
 
+    /// Counts an address put back.
+    pub fn address_restored(&self) {
+        self.restored.inc();
+    }
+
     /// Counts a packet discarded.
     pub fn rejected(&self, reason: Rejection) {
         for (known, counter) in &self.rejected {
@@ -279,6 +306,7 @@ pub struct ProbeMetrics {
     healthy: IntGauge,
     duration: Histogram,
     failures: IntCounter,
+    errors: IntCounter,
 }
 
 impl ProbeMetrics {
@@ -295,6 +323,11 @@ impl ProbeMetrics {
     /// Counts a probe that failed.
     pub fn failed(&self) {
         self.failures.inc();
+    }
+
+    /// Counts a probe that could not be made.
+    pub fn not_made(&self) {
+        self.errors.inc();
     }
 }
 

@@ -1,7 +1,7 @@
 //! One virtual router: the protocol's instance and what carries out its actions.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
@@ -14,19 +14,19 @@ use lvs_system::link::{self, Link};
 use lvs_system::netlink::Connection;
 use lvs_system::packet::{self, PacketSocket};
 use lvs_system::vrrp_socket::VrrpSocket;
-use tracing::{debug, error, info, warn};
+use tracing::{error, info, warn};
 
-use crate::address::VirtualAddresses;
-use crate::config::{Instance as Settings, VersionSettings, VirtualAddress};
+use crate::address::{AddressKeeper, VirtualAddresses};
+use crate::config::{Instance as Settings, VersionSettings};
 use crate::metrics::{Metrics, VrrpMetrics};
 use crate::supervisor::{Estate, Holding};
 
-/// How long after a refused address the kernel is asked again.
-const RETRY: Duration = Duration::from_millis(500);
 /// Larger than any VRRP packet: 255 addresses, password and IP options.
 const PACKET_LENGTH: usize = 2048;
 /// Between two log lines about the same fault in others' adverts.
 const COMPLAINT_PAUSE: Duration = Duration::from_secs(60);
+/// Complaints remembered at most, so that forged sources cost neither memory nor log.
+const REMEMBERED_COMPLAINTS: usize = 64;
 /// Packets read in one round, so that a flood can't keep timers from running.
 const PACKETS_PER_ROUND: usize = 64;
 
@@ -90,15 +90,19 @@ pub(super) struct Router {
     instance: Instance,
     socket: VrrpSocket,
     packets: PacketSocket,
-    addresses: VirtualAddresses,
+    keeper: AddressKeeper,
     metrics: VrrpMetrics,
-    retry_at: Option<Instant>,
+    /// The virtual routers of this machine on the same interface, this one included: their adverts
+    /// aren't strangers'.
+    siblings: Vec<VirtualRouterId>,
     send_failing: bool,
-    complained: BTreeMap<Rejection, Instant>,
+    announce_failing: bool,
+    address_failure: Option<String>,
+    complained: BTreeMap<(Ipv4Addr, Rejection), Instant>,
 }
 
 impl Router {
-    /// Opens the sockets and looks whether the addresses are on the interface already.
+    /// Opens the sockets; nothing is sent and no address touched before [`Self::start`].
     pub(super) fn open(
         settings: &Settings,
         route: &mut Connection,
@@ -122,7 +126,6 @@ impl Router {
                 instance: instance.clone(),
                 interface: interface.clone(),
             })?;
-        let found = addresses.present(route).map_err(address_error)?;
         let socket_error = |source| OpenError::Socket {
             instance: instance.clone(),
             interface,
@@ -133,28 +136,44 @@ impl Router {
         let (socket, packets) = socket
             .and_then(|socket| Ok((socket, packets?)))
             .map_err(socket_error)?;
-        if found {
-            info!(instance = %settings.name, "addresses found on the interface: kept until another active router is heard");
-        }
-        let metrics = metrics.vrrp(&settings.name);
-        metrics.set_state(vrrp::State::Initialize);
         Ok(Self {
             name: settings.name.clone(),
             link,
             checksum_form: checksum_form(settings),
-            instance: Instance::new(protocol_configuration(settings, primary), found),
+            instance: Instance::new(protocol_configuration(settings, primary)),
             socket,
             packets,
-            addresses,
-            metrics,
-            retry_at: None,
+            keeper: AddressKeeper::new(addresses),
+            metrics: metrics.vrrp(&settings.name),
+            siblings: Vec::new(),
             send_failing: false,
+            announce_failing: false,
+            address_failure: None,
             complained: BTreeMap::new(),
         })
     }
 
+    /// Starts the protocol; adopts addresses that a predecessor left on the interface.
+    pub(super) fn start(&mut self, route: &mut Connection, estate: &Estate, now: Instant) {
+        let found = self.keeper.addresses().present(route).unwrap_or_else(|error| {
+            // They will be added on promotion all the same.
+            warn!(instance = %self.name, %error, "cannot see whether addresses were left behind");
+            false
+        });
+        self.metrics.set_state(vrrp::State::Initialize);
+        self.instance.handle_start(now, found);
+        if found {
+            info!(instance = %self.name, "addresses found on the interface: kept until another active router is heard");
+            estate.record(&self.name, self.holding());
+        }
+    }
+
     pub(super) fn name(&self) -> &str {
         &self.name
+    }
+
+    pub(super) fn addresses(&self) -> &VirtualAddresses {
+        self.keeper.addresses()
     }
 
     pub(super) fn interface(&self) -> &str {
@@ -170,7 +189,7 @@ impl Router {
     }
 
     pub(super) fn next_deadline(&self) -> Option<Instant> {
-        [self.instance.poll_timeout(), self.retry_at]
+        [self.instance.poll_timeout(), self.keeper.due()]
             .into_iter()
             .flatten()
             .min()
@@ -178,53 +197,67 @@ impl Router {
 
     /// What the supervisor has to undo if this process dies now.
     pub(super) fn holding(&self) -> Option<Holding> {
-        if self.instance.ownership() == vrrp::Ownership::Absent {
+        if self.instance.ownership() == vrrp::Ownership::Absent && !self.keeper.is_stuck() {
             return None;
         }
         Some(Holding {
             instance: self.name.clone(),
             interface: self.link.name.clone(),
             interface_index: self.link.index,
-            addresses: self
-                .addresses
-                .configured()
-                .iter()
-                .map(|vip| (vip.address, vip.prefix_length))
-                .collect(),
+            addresses: self.keeper.addresses().configured().to_vec(),
             source: self.instance.configuration().primary_address,
             resignation: self.message(&self.instance.resignation()),
         })
     }
 
-    /// Whether `settings` describe this router, with other values perhaps.
-    pub(super) fn continues(&self, settings: &Settings) -> bool {
-        self.name == settings.name
-            && self.link.name == settings.interface
+    /// Whether `settings` describe this router, with other values perhaps: the name is a label, and
+    /// an interface made anew is another one.
+    pub(super) fn continues(&self, settings: &Settings, route: &mut Connection) -> bool {
+        self.link.name == settings.interface
             && self.virtual_router() == settings.virtual_router_id
+            && link::find(route, &settings.interface)
+                .is_ok_and(|link| link.index == self.link.index)
     }
 
     /// Changes what may change while the router keeps its state.
     pub(super) fn reconfigure(
         &mut self,
         settings: &Settings,
+        metrics: &Metrics,
         route: &mut Connection,
+        estate: &Estate,
         now: Instant,
     ) {
         self.checksum_form = checksum_form(settings);
-        let abandoned = self.addresses.replace(&settings.addresses);
+        let previous_name = std::mem::replace(&mut self.name, settings.name.clone());
+        self.metrics = metrics.vrrp(&self.name);
+        self.metrics.set_state(self.instance.state());
+        let abandoned = self.keeper.addresses_mut().replace(&settings.addresses);
         if self.instance.ownership() != vrrp::Ownership::Absent {
-            self.report_failures("remove", abandoned.remove(route));
+            self.report_failures(&abandoned.remove(route));
         }
-        let primary = self.instance.configuration().primary_address;
+        if let Ok(link) = link::find(route, &self.link.name) {
+            self.link = link;
+        }
+        let primary = match self.keeper.addresses().primary_ipv4(route) {
+            Ok(Some(primary)) => primary,
+            Ok(None) | Err(_) => self.instance.configuration().primary_address,
+        };
         self.instance
             .handle_configuration(now, protocol_configuration(settings, primary));
+        if previous_name != self.name {
+            estate.record(&self.name, self.holding());
+            estate.record(&previous_name, None);
+        }
+    }
+
+    /// Says which virtual routers of this machine are on the same interface.
+    pub(super) fn set_siblings(&mut self, siblings: Vec<VirtualRouterId>) {
+        self.siblings = siblings;
     }
 
     /// Gives the instance every advert that is queued.
-    ///
-    /// `siblings` are the virtual routers of this machine on the same interface: their adverts
-    /// aren't strangers'.
-    pub(super) fn receive(&mut self, now: Instant, siblings: &[VirtualRouterId]) {
+    pub(super) fn receive(&mut self, now: Instant) {
         let mut buffer = [0; PACKET_LENGTH];
         for _ in 0..PACKETS_PER_ROUND {
             let packet = match self.socket.receive(&mut buffer) {
@@ -244,7 +277,7 @@ impl Router {
             };
             let aimed_at = datagram.virtual_router();
             if aimed_at != Some(self.virtual_router())
-                && aimed_at.is_some_and(|other| siblings.contains(&other))
+                && aimed_at.is_some_and(|other| self.siblings.contains(&other))
             {
                 continue;
             }
@@ -261,26 +294,26 @@ impl Router {
         }
     }
 
-    /// One line for each kind of fault and a while: the counters say how often.
+    /// One line for each neighbour, kind of fault and while: the counters say how often. Another
+    /// virtual router on the LAN is nobody's fault.
     fn complain(&mut self, now: Instant, source: Ipv4Addr, rejection: Rejection) {
-        let due = self
-            .complained
-            .get(&rejection)
-            .is_none_or(|last| now - *last >= COMPLAINT_PAUSE);
-        if due {
-            self.complained.insert(rejection, now);
+        if rejection == Rejection::VirtualRouter {
+            return;
+        }
+        if self.complained.len() >= REMEMBERED_COMPLAINTS {
+            self.complained
+                .retain(|_, last| now - *last < COMPLAINT_PAUSE);
+        }
+        let last = self.complained.get(&(source, rejection));
+        let due = last.is_none_or(|last| now - *last >= COMPLAINT_PAUSE);
+        if due && self.complained.len() < REMEMBERED_COMPLAINTS {
+            self.complained.insert((source, rejection), now);
             warn!(instance = %self.name, interface = %self.link.name, %source, reason = %rejection, "advert rejected");
         }
     }
 
-    /// Carries out all actions of the instance, and returns the transitions among them.
-    pub(super) fn act(
-        &mut self,
-        route: &mut Connection,
-        estate: &Estate,
-        now: Instant,
-    ) -> Vec<Transition> {
-        let mut transitions = Vec::new();
+    /// Carries out all actions of the instance, and keeps the addresses where they belong.
+    pub(super) fn act(&mut self, route: &mut Connection, estate: &Estate, now: Instant) {
         while let Some(action) = self.instance.poll_action() {
             match action {
                 Action::SendAdvert(advert) => self.send(&advert),
@@ -288,40 +321,55 @@ impl Router {
                     // The supervisor must know before the kernel does, or a death in between
                     // would leave the address behind.
                     estate.record(&self.name, self.holding());
-                    self.add_addresses(route, now);
+                    let upkeep = self.keeper.hold(route, now);
+                    self.report_failures(&upkeep.failures);
                 }
                 Action::RemoveAddresses => {
-                    self.retry_at = None;
-                    let failures = self.addresses.remove(route);
-                    self.report_failures("remove", failures);
-                    estate.record(&self.name, None);
+                    let upkeep = self.keeper.release(route, now);
+                    self.report_failures(&upkeep.failures);
+                    estate.record(&self.name, self.holding());
                 }
                 Action::Announce { repeat } => self.announce(repeat),
-                Action::Report(transition) => {
-                    let Transition { from, to, reason } = transition;
+                Action::Report(Transition { from, to, reason }) => {
                     info!(instance = %self.name, %from, %to, %reason, "vrrp state changed");
                     self.metrics.transition(to);
-                    transitions.push(transition);
                 }
             }
         }
-        if self.retry_at.is_some_and(|due| due <= now) {
-            self.add_addresses(route, now);
+        if self.keeper.due().is_some_and(|due| due <= now) {
+            self.look_after_addresses(route, estate, now);
+        }
+    }
+
+    fn look_after_addresses(&mut self, route: &mut Connection, estate: &Estate, now: Instant) {
+        let was_stuck = self.keeper.is_stuck();
+        let upkeep = self.keeper.look(route, now);
+        self.report_failures(&upkeep.failures);
+        for address in &upkeep.added {
+            warn!(instance = %self.name, interface = %self.link.name, %address, "address was missing: put back");
+            self.metrics.address_restored();
+        }
+        if !upkeep.added.is_empty() {
             self.announce(1);
         }
-        transitions
-    }
-
-    fn add_addresses(&mut self, route: &mut Connection, now: Instant) {
-        let failures = self.addresses.add(route);
-        self.retry_at = (!failures.is_empty()).then_some(now + RETRY);
-        self.report_failures("add", failures);
-    }
-
-    fn report_failures(&self, attempt: &str, failures: Vec<lvs_system::address::Error>) {
-        for failure in failures {
-            error!(instance = %self.name, interface = %self.link.name, error = %failure, "cannot {attempt} address");
+        if was_stuck && !self.keeper.is_stuck() {
+            estate.record(&self.name, self.holding());
         }
+    }
+
+    /// Says each failure once, not at every attempt.
+    fn report_failures(&mut self, failures: &[lvs_system::address::Error]) {
+        let texts: Vec<String> = failures.iter().map(ToString::to_string).collect();
+        let failure = (!texts.is_empty()).then(|| texts.join("; "));
+        if failure == self.address_failure {
+            return;
+        }
+        if let Some(error) = &failure {
+            error!(instance = %self.name, %error, "addresses are not as they should be; trying again");
+        } else {
+            info!(instance = %self.name, "addresses are as they should be again");
+        }
+        self.address_failure = failure;
     }
 
     fn send(&mut self, advert: &Advert) {
@@ -345,15 +393,25 @@ impl Router {
         advert.to_bytes(source, MULTICAST_GROUP, self.checksum_form)
     }
 
-    fn announce(&self, repeat: u8) {
+    /// Only what is there is announced, or traffic would come to nobody.
+    fn announce(&mut self, repeat: u8) {
+        let mut failure = None;
         for _ in 0..repeat {
-            for VirtualAddress { address, .. } in self.addresses.configured() {
+            for address in self.keeper.present() {
+                let IpAddr::V4(address) = address else {
+                    continue;
+                };
                 let frame = arp::gratuitous(self.link.hardware_address, *address);
-                if let Err(error) = self.packets.send(&frame) {
-                    debug!(instance = %self.name, %address, %error, "cannot announce address");
-                }
+                failure = self.packets.send(&frame).err().or(failure);
             }
         }
+        let failing = failure.is_some();
+        if let Some(error) = failure
+            && !self.announce_failing
+        {
+            warn!(instance = %self.name, %error, "cannot announce addresses");
+        }
+        self.announce_failing = failing;
     }
 }
 

@@ -1,7 +1,7 @@
 //! The thread on which adverts are heard and sent and timers run, and nothing else.
 //!
 //! It has its own `poll` loop and its own netlink connection: no probe, scrape or log reader can
-//! delay an advert. What it has to say goes out through a channel that never blocks.
+//! delay an advert. Its log lines go through a queue (`cli::run`).
 
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -9,41 +9,25 @@ use std::sync::mpsc::{self, TryRecvError};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
-use lvs_proto::vrrp::{Transition, VirtualRouterId};
+use lvs_proto::vrrp::VirtualRouterId;
 use lvs_system::netlink::{self, Connection, Protocol};
 use lvs_system::syscalls;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::time::TimeSpec;
-use tokio::sync::mpsc::UnboundedSender;
-use tracing::{error, info};
+use tokio::sync::oneshot;
+use tracing::{error, info, warn};
 
 use super::OpenError;
 use super::router::Router;
+use crate::address;
 use crate::config::Instance as Settings;
 use crate::metrics::Metrics;
 use crate::supervisor::Estate;
 
 /// Above every ordinary program, below the kernel's own threads.
 const REAL_TIME_PRIORITY: u8 = 50;
-
-/// What the thread tells the engine.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
-    /// A virtual router has changed its state.
-    Transition {
-        /// The instance's name.
-        instance: String,
-        /// From where to where, and why.
-        transition: Transition,
-    },
-    /// The instance was removed from the configuration.
-    Removed {
-        /// The instance's name.
-        instance: String,
-    },
-}
 
 /// Why the thread can't start.
 #[derive(Debug, thiserror::Error)]
@@ -60,8 +44,14 @@ pub enum SpawnError {
 }
 
 enum Command {
-    Ready { instance: String, ready: bool },
-    Configure(Vec<Settings>),
+    Ready {
+        instance: String,
+        ready: bool,
+    },
+    Configure {
+        instances: Vec<Settings>,
+        outcome: oneshot::Sender<Result<(), OpenError>>,
+    },
     Stop,
 }
 
@@ -75,15 +65,19 @@ pub struct VrrpThread {
 impl VrrpThread {
     /// Says whether the machine could serve the services of an instance.
     pub fn set_ready(&self, instance: &str, ready: bool) {
-        self.send(Command::Ready {
-            instance: instance.to_owned(),
-            ready,
-        });
+        let instance = instance.to_owned();
+        self.send(Command::Ready { instance, ready });
     }
 
     /// Goes on with other instances: those that stay keep their state.
-    pub fn configure(&self, instances: Vec<Settings>) {
-        self.send(Command::Configure(instances));
+    ///
+    /// # Errors
+    /// When one of the new ones can't start; nothing has changed then.
+    pub async fn configure(&self, instances: Vec<Settings>) -> Result<(), OpenError> {
+        let (outcome, answer) = oneshot::channel();
+        self.send(Command::Configure { instances, outcome });
+        // The thread ends without an answer only by a panic, which ends the process.
+        answer.await.unwrap_or(Ok(()))
     }
 
     /// Leaves: every Active says so with priority 0, then gives its addresses up.
@@ -102,38 +96,53 @@ impl VrrpThread {
     }
 }
 
-/// Opens all sockets, so that what can't work is an error here, and starts the thread.
-pub fn spawn(
-    instances: &[Settings],
+/// Virtual routers with all their sockets, before anything is sent or changed.
+pub struct Routers {
+    routers: Vec<Router>,
+    route: Connection,
     metrics: Arc<Metrics>,
-    estate: Estate,
-    events: UnboundedSender<Event>,
-) -> Result<VrrpThread, SpawnError> {
-    let mut route = Connection::open(Protocol::Route)?;
-    let open = |settings| Router::open(settings, &mut route, &metrics);
-    let routers = instances.iter().map(open).collect::<Result<Vec<_>, _>>()?;
-    let (commands, inbox) = mpsc::channel();
-    let wake = Arc::new(
-        EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)
-            .map_err(std::io::Error::from)?,
-    );
-    let reactor = Reactor {
-        routers,
-        route,
-        metrics,
-        estate,
-        events,
-        inbox,
-        wake: Arc::clone(&wake),
-    };
-    let thread = thread::Builder::new()
-        .name("vrrp".into())
-        .spawn(move || reactor.run())?;
-    Ok(VrrpThread {
-        commands,
-        wake,
-        thread,
-    })
+}
+
+impl Routers {
+    /// Opens all sockets, so that what can't work is an error here.
+    pub fn open(instances: &[Settings], metrics: Arc<Metrics>) -> Result<Self, SpawnError> {
+        let mut route = Connection::open(Protocol::Route)?;
+        let open = |settings| Router::open(settings, &mut route, &metrics);
+        let routers = instances.iter().map(open).collect::<Result<Vec<_>, _>>()?;
+        Ok(Self {
+            routers,
+            route,
+            metrics,
+        })
+    }
+
+    /// Starts the thread.
+    pub fn spawn(self, estate: Estate) -> Result<VrrpThread, SpawnError> {
+        let (commands, inbox) = mpsc::channel();
+        let flags = EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC;
+        let wake = Arc::new(EventFd::from_flags(flags).map_err(std::io::Error::from)?);
+        let Self {
+            routers,
+            route,
+            metrics,
+        } = self;
+        let reactor = Reactor {
+            routers,
+            route,
+            metrics,
+            estate,
+            inbox,
+            wake: Arc::clone(&wake),
+        };
+        let thread = thread::Builder::new()
+            .name("vrrp".into())
+            .spawn(move || reactor.run())?;
+        Ok(VrrpThread {
+            commands,
+            wake,
+            thread,
+        })
+    }
 }
 
 struct Reactor {
@@ -141,7 +150,6 @@ struct Reactor {
     route: Connection,
     metrics: Arc<Metrics>,
     estate: Estate,
-    events: UnboundedSender<Event>,
     inbox: mpsc::Receiver<Command>,
     wake: Arc<EventFd>,
 }
@@ -151,35 +159,40 @@ impl Reactor {
         if let Err(error) = syscalls::set_real_time_priority(REAL_TIME_PRIORITY) {
             info!(%error, "vrrp runs without real-time priority; grant CAP_SYS_NICE to keep its timing on a busy machine");
         }
+        self.remove_orphans();
         let now = Instant::now();
         for router in &mut self.routers {
-            start(router, &self.estate, now);
+            router.start(&mut self.route, &self.estate, now);
         }
+        self.introduce_siblings();
         loop {
             // What is queued is read before a timer is believed.
-            let siblings: Vec<_> = self
-                .routers
-                .iter()
-                .map(|r| (r.interface().to_owned(), r.virtual_router()))
-                .collect();
             for router in &mut self.routers {
-                let here: Vec<VirtualRouterId> = siblings
-                    .iter()
-                    .filter(|(interface, _)| interface == router.interface())
-                    .map(|(_, id)| *id)
-                    .collect();
-                router.receive(Instant::now(), &here);
+                router.receive(Instant::now());
             }
             let stop = self.take_commands();
             let now = Instant::now();
             for router in &mut self.routers {
                 router.instance().handle_timeout(now);
-                act(router, &mut self.route, &self.estate, &self.events, now);
+                router.act(&mut self.route, &self.estate, now);
             }
             if stop {
                 return;
             }
             self.wait();
+        }
+    }
+
+    /// Addresses of a configuration that a predecessor died with.
+    fn remove_orphans(&mut self) {
+        let wanted = self.routers.iter().map(Router::addresses);
+        match address::remove_orphans(&mut self.route, wanted) {
+            Ok(removed) => {
+                for orphan in removed {
+                    warn!(address = %orphan.address, "address left behind by a director that died: removed");
+                }
+            }
+            Err(error) => warn!(%error, "addresses of a director that died may be left behind"),
         }
     }
 
@@ -195,7 +208,10 @@ impl Reactor {
                         router.instance().handle_ready(ready);
                     }
                 }
-                Ok(Command::Configure(instances)) => self.configure(&instances),
+                Ok(Command::Configure { instances, outcome }) => {
+                    // Whoever asked may be gone.
+                    let _ = outcome.send(self.configure(&instances));
+                }
                 Ok(Command::Stop) | Err(TryRecvError::Disconnected) => {
                     for router in &mut self.routers {
                         router.instance().handle_stop();
@@ -207,39 +223,63 @@ impl Reactor {
         }
     }
 
-    fn configure(&mut self, instances: &[Settings]) {
+    fn configure(&mut self, instances: &[Settings]) -> Result<(), OpenError> {
         let now = Instant::now();
-        let (mut kept, gone): (Vec<Router>, Vec<Router>) = std::mem::take(&mut self.routers)
-            .into_iter()
-            .partition(|router| instances.iter().any(|settings| router.continues(settings)));
-        // Those that go let go of their addresses before others may want them.
-        for mut router in gone {
-            router.instance().handle_stop();
-            act(
-                &mut router,
-                &mut self.route,
-                &self.estate,
-                &self.events,
-                now,
-            );
-            let _ = self.events.send(Event::Removed {
-                instance: router.name().to_owned(),
-            });
-        }
+        let Self {
+            routers,
+            route,
+            metrics,
+            estate,
+            ..
+        } = self;
+        // What can't be opened must be known before anything changes.
+        let mut opened = Vec::new();
         for settings in instances {
-            let same = kept.iter().position(|router| router.continues(settings));
-            if let Some(mut router) = same.map(|position| kept.swap_remove(position)) {
-                router.reconfigure(settings, &mut self.route, now);
-                self.routers.push(router);
-                continue;
+            if !routers
+                .iter()
+                .any(|router| router.continues(settings, route))
+            {
+                opened.push(Router::open(settings, route, metrics)?);
             }
-            match Router::open(settings, &mut self.route, &self.metrics) {
-                Ok(mut router) => {
-                    start(&mut router, &self.estate, now);
-                    self.routers.push(router);
+        }
+        let mut kept = Vec::new();
+        for mut router in std::mem::take(routers) {
+            match instances
+                .iter()
+                .find(|settings| router.continues(settings, route))
+            {
+                Some(settings) => {
+                    router.reconfigure(settings, metrics, route, estate, now);
+                    kept.push(router);
                 }
-                Err(error) => error!(%error, "virtual router not started"),
+                None => {
+                    // It lets go of its addresses before others may want them.
+                    router.instance().handle_stop();
+                    router.act(route, estate, now);
+                }
             }
+        }
+        for mut router in opened {
+            router.start(route, estate, now);
+            kept.push(router);
+        }
+        *routers = kept;
+        self.introduce_siblings();
+        Ok(())
+    }
+
+    fn introduce_siblings(&mut self) {
+        let all: Vec<(String, VirtualRouterId)> = self
+            .routers
+            .iter()
+            .map(|router| (router.interface().to_owned(), router.virtual_router()))
+            .collect();
+        for router in &mut self.routers {
+            let here = all
+                .iter()
+                .filter(|(interface, _)| interface == router.interface());
+            let siblings = here.map(|(_, virtual_router)| *virtual_router).collect();
+            router.set_siblings(siblings);
         }
     }
 
@@ -257,29 +297,5 @@ impl Reactor {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(errno) => error!(error = %errno, "the VRRP thread cannot wait for adverts"),
         }
-    }
-}
-
-fn start(router: &mut Router, estate: &Estate, now: Instant) {
-    if let Some(found) = router.holding() {
-        estate.record(router.name(), Some(found));
-    }
-    router.instance().handle_start(now);
-}
-
-fn act(
-    router: &mut Router,
-    route: &mut Connection,
-    estate: &Estate,
-    events: &UnboundedSender<Event>,
-    now: Instant,
-) {
-    for transition in router.act(route, estate, now) {
-        let instance = router.name().to_owned();
-        // The engine ends before this thread only when the whole worker does.
-        let _ = events.send(Event::Transition {
-            instance,
-            transition,
-        });
     }
 }

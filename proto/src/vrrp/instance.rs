@@ -19,6 +19,8 @@ use super::{
 const SECOND_ANNOUNCEMENT: Duration = Duration::from_secs(5);
 /// An Active goes on announcing, for neighbours that learned something else meanwhile.
 const ANNOUNCEMENT_REFRESH: Duration = Duration::from_secs(60);
+/// A burst follows another no sooner, whatever others do.
+const BURST_PAUSE: Duration = Duration::from_secs(1);
 const BURST: u8 = 5;
 
 /// What one router knows of a virtual router before the protocol starts.
@@ -160,7 +162,8 @@ pub struct Instance {
     ownership: Ownership,
     ready: bool,
     /// The Active's interval as its last accepted advert said it (`Active_Adver_Interval`).
-    active_interval: Duration,
+    heard_interval: Option<Duration>,
+    announced_at: Option<Instant>,
     /// Why this Backup would become Active if nothing else is heard.
     promotion: Reason,
     timers: TimerTable,
@@ -168,19 +171,15 @@ pub struct Instance {
 }
 
 impl Instance {
-    /// A router that hasn't started. `found` says that the addresses are on the machine already.
-    ///
-    /// It isn't ready: it takes over from nobody until [`Self::handle_ready`].
-    pub fn new(configuration: Configuration, found: bool) -> Self {
+    /// A router that hasn't started, and isn't ready: it takes over from nobody until
+    /// [`Self::handle_ready`].
+    pub fn new(configuration: Configuration) -> Self {
         Self {
-            active_interval: configuration.interval.get(),
+            heard_interval: None,
+            announced_at: None,
             configuration,
             state: State::Initialize,
-            ownership: if found {
-                Ownership::Adopting
-            } else {
-                Ownership::Absent
-            },
+            ownership: Ownership::Absent,
             ready: false,
             promotion: Reason::NothingHeard,
             timers: TimerTable::default(),
@@ -218,8 +217,12 @@ impl Instance {
         self.advert(0)
     }
 
-    /// Starts the protocol (RFC 9568, section 6.4.1).
-    pub fn handle_start(&mut self, now: Instant) {
+    /// Starts the protocol (RFC 9568, section 6.4.1). `found` says that the addresses are on the
+    /// machine already, left by a predecessor.
+    pub fn handle_start(&mut self, now: Instant, found: bool) {
+        if found {
+            self.ownership = Ownership::Adopting;
+        }
         if self.configuration.priority == Priority::OWNER {
             self.become_active(now, Reason::Started);
         } else {
@@ -250,16 +253,18 @@ impl Instance {
 
     /// Goes on with another configuration of the same virtual router, in the same state.
     pub fn handle_configuration(&mut self, now: Instant, configuration: Configuration) {
-        let interval_changed = configuration.interval != self.configuration.interval;
         let addresses_changed = configuration.addresses != self.configuration.addresses;
         self.configuration = configuration;
         match self.state {
             State::Initialize => {}
             State::Backup => {
-                if interval_changed {
-                    self.active_interval = self.configuration.interval.get();
-                }
-                self.restart_active_down(now);
+                // Sooner perhaps, never later: the Active may be dying at this moment.
+                let deadline = self.timers.get(Timer::ActiveDown);
+                let renewed = now + self.active_down_interval();
+                self.timers.set(
+                    Timer::ActiveDown,
+                    deadline.map_or(renewed, |due| due.min(renewed)),
+                );
             }
             State::Active => {
                 self.actions.push_back(Action::AddAddresses);
@@ -308,6 +313,7 @@ impl Instance {
                     }
                 }
                 Timer::Announce => {
+                    self.announced_at = Some(now);
                     self.actions.push_back(Action::Announce { repeat: 1 });
                     self.timers.set(Timer::Announce, now + ANNOUNCEMENT_REFRESH);
                 }
@@ -350,12 +356,10 @@ impl Instance {
                 version, priority, ..
             } = self.configuration;
             self.promotion = Reason::ActiveLeft;
-            self.timers.set(
-                Timer::ActiveDown,
-                now + priority.skew_time(version, self.active_interval),
-            );
+            let skew = priority.skew_time(version, self.active_interval());
+            self.timers.set(Timer::ActiveDown, now + skew);
         } else if advert.priority >= self.configuration.priority.get() || !self.preempts() {
-            self.active_interval = advert.interval.get();
+            self.heard_interval = Some(advert.interval.get());
             self.restart_active_down(now);
         } else {
             self.promotion = Reason::Preempting {
@@ -373,10 +377,12 @@ impl Instance {
         } = self.configuration;
         let theirs = (advert.priority, source);
         if advert.priority == 0 || theirs <= (priority.get(), primary_address) {
-            // Asserted at once, so that a lower router that thinks it is Active gives up.
+            // Asserted at once, so that a lower router that thinks it is Active gives up; its
+            // announcements may have moved the LAN.
             self.send_advert(now);
+            self.announce_again(now);
         } else {
-            self.active_interval = advert.interval.get();
+            self.heard_interval = Some(advert.interval.get());
             self.timers.stop_all();
             self.give_up_addresses();
             self.restart_active_down(now);
@@ -406,7 +412,15 @@ impl Instance {
         }
     }
 
+    fn announce_again(&mut self, now: Instant) {
+        match self.announced_at.map(|last| last + BURST_PAUSE) {
+            Some(allowed) if now < allowed => self.timers.set(Timer::Announce, allowed),
+            _ => self.announce(now),
+        }
+    }
+
     fn announce(&mut self, now: Instant) {
+        self.announced_at = Some(now);
         self.actions.push_back(Action::Announce { repeat: BURST });
         self.timers.set(Timer::Announce, now + SECOND_ANNOUNCEMENT);
     }
@@ -434,13 +448,26 @@ impl Instance {
         self.configuration.priority == Priority::OWNER || (self.configuration.preempt && self.ready)
     }
 
-    fn restart_active_down(&mut self, now: Instant) {
-        self.promotion = Reason::NothingHeard;
+    /// Version 2 has none of its own: another interval than ours is refused there.
+    fn active_interval(&self) -> Duration {
+        let own = self.configuration.interval.get();
+        match self.configuration.version {
+            Version::V2 => own,
+            Version::V3 => self.heard_interval.unwrap_or(own),
+        }
+    }
+
+    fn active_down_interval(&self) -> Duration {
         let Configuration {
             version, priority, ..
         } = self.configuration;
-        let wait = priority.active_down_interval(version, self.active_interval);
-        self.timers.set(Timer::ActiveDown, now + wait);
+        priority.active_down_interval(version, self.active_interval())
+    }
+
+    fn restart_active_down(&mut self, now: Instant) {
+        self.promotion = Reason::NothingHeard;
+        let deadline = now + self.active_down_interval();
+        self.timers.set(Timer::ActiveDown, deadline);
     }
 
     fn enter(&mut self, to: State, reason: Reason) {
@@ -485,7 +512,7 @@ mod tests {
     fn advert(priority: u8) -> Advert {
         Advert {
             priority,
-            ..Instance::new(configuration(1), false).resignation()
+            ..Instance::new(configuration(1)).resignation()
         }
     }
 
@@ -494,9 +521,9 @@ mod tests {
     }
 
     fn backup(priority: u8, now: Instant) -> Instance {
-        let mut instance = Instance::new(configuration(priority), false);
+        let mut instance = Instance::new(configuration(priority));
         instance.handle_ready(true);
-        instance.handle_start(now);
+        instance.handle_start(now, false);
         actions(&mut instance);
         instance
     }
@@ -573,15 +600,12 @@ mod tests {
             (false, true, true),
             (true, false, true),
         ] {
-            let mut instance = Instance::new(
-                Configuration {
-                    preempt,
-                    ..configuration(200)
-                },
-                false,
-            );
+            let mut instance = Instance::new(Configuration {
+                preempt,
+                ..configuration(200)
+            });
             instance.handle_ready(ready);
-            instance.handle_start(start);
+            instance.handle_start(start, false);
             let before = instance.poll_timeout();
             instance.handle_advert(later, LARGER, &advert(150)).unwrap();
             assert_eq!(
@@ -632,6 +656,7 @@ mod tests {
                     transition(State::Active, State::Backup, reason),
                 ]
             } else {
+                // Promoted a moment ago: the announcement follows a second after the first.
                 vec![Action::SendAdvert(advert(200))]
             };
             assert_eq!(actions(&mut instance), expected, "{priority} from {source}");
@@ -682,9 +707,9 @@ mod tests {
     fn found_addresses_are_kept_until_another_active_is_heard() {
         let start = Instant::now();
         let adopting = || {
-            let mut instance = Instance::new(configuration(200), true);
+            let mut instance = Instance::new(configuration(200));
             instance.handle_ready(true);
-            instance.handle_start(start);
+            instance.handle_start(start, true);
             actions(&mut instance);
             assert_eq!(instance.ownership(), Ownership::Adopting);
             instance
@@ -702,8 +727,8 @@ mod tests {
 
     #[test]
     fn an_owner_is_active_at_once() {
-        let mut instance = Instance::new(configuration(255), false);
-        instance.handle_start(Instant::now());
+        let mut instance = Instance::new(configuration(255));
+        instance.handle_start(Instant::now(), false);
         assert_eq!(instance.state(), State::Active);
     }
 
@@ -761,8 +786,8 @@ mod tests {
             (version_2(255, None), LARGER, peer(None), Rejection::Owner),
         ];
         for (configuration, source, advert, rejection) in cases {
-            let mut instance = Instance::new(configuration, true);
-            instance.handle_start(start);
+            let mut instance = Instance::new(configuration);
+            instance.handle_start(start, true);
             instance.handle_timeout(start + Duration::from_secs(10));
             actions(&mut instance);
             let deadline = instance.poll_timeout();
@@ -793,6 +818,53 @@ mod tests {
             }
         }
         assert_eq!(announced, [5, 65, 125]);
+    }
+
+    /// The other one's announcements have moved the LAN; ours move it back.
+    #[test]
+    fn an_active_that_meets_another_announces_again_but_not_without_end() {
+        let start = Instant::now();
+        let mut instance = active(200, start);
+        let later = start + Duration::from_secs(30);
+        instance.handle_timeout(later);
+        actions(&mut instance);
+        let mut bursts = 0;
+        for milliseconds in 0..1000 {
+            let now = later + Duration::from_secs(2) + Duration::from_millis(milliseconds);
+            instance.handle_advert(now, LARGER, &advert(150)).unwrap();
+            let burst = Action::Announce { repeat: BURST };
+            bursts += actions(&mut instance)
+                .iter()
+                .filter(|action| **action == burst)
+                .count();
+        }
+        assert_eq!(bursts, 1);
+    }
+
+    #[test]
+    fn a_backup_keeps_the_interval_it_heard_through_a_new_configuration() {
+        let start = Instant::now();
+        let mut instance = backup(100, start);
+        let second = AdvertInterval::new(Version::V3, Duration::from_secs(1)).unwrap();
+        let slow = Advert {
+            interval: second,
+            ..advert(200)
+        };
+        instance.handle_advert(start, LARGER, &slow).unwrap();
+        let deadline = instance.poll_timeout();
+        let reloaded = start + Duration::from_millis(200);
+        instance.handle_configuration(reloaded, configuration(100));
+        assert_eq!(instance.poll_timeout(), deadline);
+    }
+
+    #[test]
+    fn a_new_configuration_never_delays_a_takeover() {
+        let start = Instant::now();
+        let mut instance = backup(100, start);
+        instance.handle_advert(start, LARGER, &advert(0)).unwrap();
+        let deadline = instance.poll_timeout();
+        instance.handle_configuration(start, configuration(100));
+        assert_eq!(instance.poll_timeout(), deadline);
     }
 
     #[test]

@@ -104,7 +104,24 @@ impl Rejection {
 
 impl fmt::Display for Rejection {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(self.label())
+        formatter.write_str(match self {
+            Self::Length => "the packet is shorter or longer than its fields say",
+            Self::TimeToLive => "its time to live is not 255: it came through a router",
+            Self::Version => "another VRRP version than configured here",
+            Self::Type => "not an advertisement",
+            Self::Checksum => "wrong checksum",
+            Self::VirtualRouter => "a virtual router that is not configured here",
+            Self::AddressCount => "it carries no addresses",
+            Self::Interval => {
+                "its advert interval is 0, or for version 2 not the one configured here"
+            }
+            Self::AuthenticationType => "another authentication type than configured here",
+            Self::Password => "another password than configured here",
+            Self::OwnAddress => {
+                "it came from our own address: a loop, or a machine with the same address"
+            }
+            Self::Owner => "this router owns the addresses (priority 255)",
+        })
     }
 }
 
