@@ -230,7 +230,7 @@ fn describe_service(service: &Service, holder: &str, text: &mut String) {
             rows.push(row(["taken out", &out]));
             rows.push(row([
                 "brought in",
-                &format!("after {rise} passed in a row"),
+                &format!("after {rise} passed in a row; at start after the first"),
             ]));
         }
         None => rows.push(row(["check", "none: real servers are always in"])),
@@ -326,7 +326,7 @@ service resolver: 192.168.56.185 port 53 udp tcp
   one-packet scheduling  on for UDP, the default on port 53
   check                  DNS www.abc.local A every 500ms, timeout 300ms
   taken out              after 2 failed in a row, within 1.3s
-  brought in             after 2 passed in a row
+  brought in             after 2 passed in a row; at start after the first
   real servers           192.168.56.183 weight 1
                          192.168.56.184 weight 1
 
