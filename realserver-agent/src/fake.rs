@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use lvs_system::address::{AddOutcome, Address, OURS, RemoveOutcome};
+use lvs_system::arp::Setting;
 use lvs_system::sysctl::{self, Change};
 
 use crate::machine::{Error, Machine, Owned};
@@ -127,18 +128,23 @@ impl Machine for Fake {
         })
     }
 
-    fn interfaces(&mut self) -> Result<Vec<String>, Error> {
-        let names: BTreeSet<String> = self
+    fn values(&mut self, setting: &Setting) -> Result<BTreeMap<String, i32>, Error> {
+        let recorded = self
             .sysctls
             .keys()
-            .filter_map(|name| name.split('.').nth(3))
-            .map(String::from)
-            .collect();
-        Ok(names.into_iter().collect())
-    }
-
-    fn sysctl(&mut self, name: &str) -> Result<Option<String>, Error> {
-        Ok(Some(self.value(name)))
+            .filter_map(|name| name.split('.').nth(3));
+        let interfaces: BTreeSet<&str> = recorded.chain(["all", "default", "lo"]).collect();
+        Ok(interfaces
+            .into_iter()
+            .map(|name| {
+                (
+                    name.into(),
+                    self.value(&setting.of(name))
+                        .parse()
+                        .expect("tests plant numbers"),
+                )
+            })
+            .collect())
     }
 
     fn set_sysctl(&mut self, name: &str, value: &str) -> Result<Option<Change>, Error> {

@@ -9,7 +9,6 @@
 //! back when something fails, and [`machine`] alone touches the kernel.
 
 pub mod agent;
-pub mod arp;
 pub mod cli;
 pub mod config;
 pub mod machine;

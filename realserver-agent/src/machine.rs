@@ -1,10 +1,11 @@
 //! What the agent reads and changes: `lo`, the main routing table, sysctls, and its own record.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 
 use lvs_system::address::{self, AddOutcome, Address, RemoveOutcome};
+use lvs_system::arp::Setting;
 use lvs_system::link;
 use lvs_system::netlink::{self, Connection, Protocol};
 use lvs_system::record::{self, Record};
@@ -40,10 +41,8 @@ pub trait Machine {
     /// Removes that route of a VIP.
     fn remove_route(&mut self, vip: Ipv4Addr) -> Result<RemoveOutcome, Error>;
 
-    /// The names below `net.ipv4.conf`: `all`, `default` and the interfaces.
-    fn interfaces(&mut self) -> Result<Vec<String>, Error>;
-    /// A sysctl's value; `None` when it doesn't exist, as after its interface has gone.
-    fn sysctl(&mut self, name: &str) -> Result<Option<String>, Error>;
+    /// See [`Setting::values`].
+    fn values(&mut self, setting: &Setting) -> Result<BTreeMap<String, i32>, Error>;
     /// See [`Journal::set`].
     fn set_sysctl(&mut self, name: &str, value: &str) -> Result<Option<Change>, Error>;
     /// See [`Journal::undo`].
@@ -175,20 +174,8 @@ impl Machine for Linux {
         Ok(route::remove_host(&mut self.connection, &route)?)
     }
 
-    fn interfaces(&mut self) -> Result<Vec<String>, Error> {
-        Ok(sysctl::children("net.ipv4.conf")?)
-    }
-
-    fn sysctl(&mut self, name: &str) -> Result<Option<String>, Error> {
-        match sysctl::read(name) {
-            Ok(value) => Ok(Some(value)),
-            Err(sysctl::Error::Read { reason, .. })
-                if reason.kind() == std::io::ErrorKind::NotFound =>
-            {
-                Ok(None)
-            }
-            Err(error) => Err(error.into()),
-        }
+    fn values(&mut self, setting: &Setting) -> Result<BTreeMap<String, i32>, Error> {
+        Ok(setting.values()?)
     }
 
     fn set_sysctl(&mut self, name: &str, value: &str) -> Result<Option<Change>, Error> {

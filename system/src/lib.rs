@@ -3,6 +3,7 @@
 //! Everything here is blocking and acts in the network namespace of the calling thread.
 
 pub mod address;
+pub mod arp;
 pub mod ipvs;
 pub mod link;
 pub mod lock;

@@ -37,35 +37,25 @@ pub enum Error {
         /// The kernel's answer.
         reason: io::Error,
     },
+    /// The setting's value is no number where one was expected.
+    #[error("{name} is {value:?}, which is not a number")]
+    NotANumber {
+        /// The setting.
+        name: String,
+        /// Its value.
+        value: String,
+    },
     /// The journal's file could not be read or written.
     #[error(transparent)]
     Record(#[from] record::Error),
 }
 
-/// Reads a setting, without the line's end.
-pub fn read(name: &str) -> Result<String, Error> {
-    read_below(Path::new(ROOT), name)
-}
-
-/// Writes a setting.
-pub fn write(name: &str, value: &str) -> Result<(), Error> {
-    write_below(Path::new(ROOT), name, value)
-}
-
-/// The names below a folder of settings, sorted, in the form that fits into a setting's name:
-/// `net.ipv4.conf` has `all`, `default` and every interface.
-pub fn children(name: &str) -> Result<Vec<String>, Error> {
-    let read = |reason| Error::Read {
-        name: name.into(),
-        reason,
-    };
-    let mut names = Vec::new();
-    for entry in fs::read_dir(path(Path::new(ROOT), name)?).map_err(read)? {
-        let entry = entry.map_err(read)?;
-        names.extend(entry.file_name().to_str().map(swap_separators));
+impl Error {
+    /// Whether the setting doesn't exist, as after its interface has gone.
+    pub fn is_absence(&self) -> bool {
+        matches!(self, Self::Read { reason, .. } | Self::Write { reason, .. }
+            if reason.kind() == io::ErrorKind::NotFound)
     }
-    names.sort();
-    Ok(names)
 }
 
 /// Remembers the values found before the first change, in a file that outlives the process.
@@ -96,6 +86,10 @@ impl Journal {
             root: ROOT.into(),
             originals: Record::open(directory, "sysctls")?,
         })
+    }
+
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
     }
 
     /// The recorded values, by name.
@@ -142,9 +136,7 @@ impl Journal {
         let mut result = Ok(());
         for (name, value) in self.originals().clone() {
             let restored = match write_below(&self.root, &name, &value) {
-                Err(Error::Write { reason, .. }) if reason.kind() == io::ErrorKind::NotFound => {
-                    Ok(())
-                }
+                Err(error) if error.is_absence() => Ok(()),
                 other => other,
             };
             let forgotten = restored.and_then(|()| {
@@ -166,9 +158,27 @@ impl Journal {
     }
 }
 
-const ROOT: &str = "/proc/sys";
+/// Where the kernel shows its settings.
+pub(crate) const ROOT: &str = "/proc/sys";
 
-fn read_below(root: &Path, name: &str) -> Result<String, Error> {
+/// The names below a folder of settings, sorted, in the form that fits into a setting's name:
+/// `net.ipv4.conf` has `all`, `default` and every interface.
+pub(crate) fn children_below(root: &Path, name: &str) -> Result<Vec<String>, Error> {
+    let read = |reason| Error::Read {
+        name: name.into(),
+        reason,
+    };
+    let mut names = Vec::new();
+    for entry in fs::read_dir(path(root, name)?).map_err(read)? {
+        let entry = entry.map_err(read)?;
+        names.extend(entry.file_name().to_str().map(swap_separators));
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// Reads a setting, without the line's end.
+pub(crate) fn read_below(root: &Path, name: &str) -> Result<String, Error> {
     match fs::read_to_string(path(root, name)?) {
         Ok(text) => Ok(text.trim_end_matches('\n').to_owned()),
         Err(reason) => Err(Error::Read {
@@ -216,19 +226,19 @@ fn swap_separators(part: &str) -> String {
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
     const IGNORE: &str = "net.ipv4.conf.all.arp_ignore";
     const ANNOUNCE: &str = "net.ipv4.conf.eth0/100.arp_announce";
 
     /// A folder that stands for `/proc/sys`, and one for the record.
-    struct Fixture {
+    pub(crate) struct Fixture {
         folder: tempfile::TempDir,
     }
 
     impl Fixture {
-        fn new() -> Self {
+        pub(crate) fn new() -> Self {
             let fixture = Self {
                 folder: tempfile::tempdir().unwrap(),
             };
@@ -244,19 +254,21 @@ mod tests {
             self.folder.path().join("sys")
         }
 
-        fn journal(&self) -> Journal {
+        pub(crate) fn journal(&self) -> Journal {
             Journal {
                 root: self.root(),
                 ..Journal::open(&self.folder.path().join("record")).unwrap()
             }
         }
 
-        fn value(&self, name: &str) -> String {
+        pub(crate) fn value(&self, name: &str) -> String {
             read_below(&self.root(), name).unwrap()
         }
 
-        fn write(&self, name: &str, value: &str) {
-            fs::write(path(&self.root(), name).unwrap(), format!("{value}\n")).unwrap();
+        pub(crate) fn write(&self, name: &str, value: &str) {
+            let path = path(&self.root(), name).unwrap();
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, format!("{value}\n")).unwrap();
         }
     }
 
@@ -341,14 +353,13 @@ mod tests {
 
     #[test]
     fn reads_the_kernel() {
-        assert!(children("net.ipv4.conf").unwrap().contains(&"lo".into()));
-        assert!(
-            read("net.ipv4.conf.all.arp_ignore")
-                .unwrap()
-                .parse::<i32>()
-                .is_ok()
-        );
-        let error = read("net.ipv4.conf.all.none").unwrap_err();
+        let root = Path::new(ROOT);
+        let interfaces = children_below(root, "net.ipv4.conf").unwrap();
+        assert!(interfaces.contains(&"lo".into()));
+        let value = read_below(root, IGNORE).unwrap();
+        assert!(value.parse::<i32>().is_ok());
+        let error = read_below(root, "net.ipv4.conf.all.none").unwrap_err();
+        assert!(error.is_absence());
         assert!(error.to_string().contains("net.ipv4.conf.all.none"));
     }
 }
