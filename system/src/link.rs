@@ -1,7 +1,7 @@
 //! Network interfaces: found by name, with what VRRP and ARP need to know of them.
 
 use netlink_packet_core::{NlasIterator, parse_string};
-use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkHeader, LinkMessage};
+use netlink_packet_route::link::{LinkAttribute, LinkHeader, LinkMessage};
 use nix::errno::Errno;
 
 use crate::netlink::{self, Connection, Reply, Request};
@@ -15,10 +15,6 @@ pub struct Link {
     pub name: String,
     /// Its Ethernet address; all zero on `lo` and on interfaces that have none.
     pub hardware_address: [u8; 6],
-    /// Switched on by the administrator (`IFF_UP`).
-    pub up: bool,
-    /// Switched on and with a carrier (`IFF_RUNNING`).
-    pub running: bool,
 }
 
 /// Why an interface could not be read.
@@ -85,8 +81,6 @@ fn parse(reply: &Reply) -> Option<Link> {
         index: header.index,
         name: String::new(),
         hardware_address: [0; 6],
-        up: header.flags.contains(LinkFlags::Up),
-        running: header.flags.contains(LinkFlags::Running),
     };
     for attribute in NlasIterator::new(reply.payload.get(LINK_HEADER_LENGTH..)?) {
         let attribute = attribute.ok()?;
@@ -136,10 +130,9 @@ mod tests {
     }
 
     #[test]
-    fn reads_flags_and_hardware_address() {
+    fn reads_number_name_and_hardware_address() {
         let mut message = LinkMessage::default();
         message.header.index = 7;
-        message.header.flags = LinkFlags::Up;
         message
             .attributes
             .push(LinkAttribute::Address(vec![2, 0, 0, 0, 0, 9]));
@@ -158,8 +151,6 @@ mod tests {
                 index: 7,
                 name: "eth2".into(),
                 hardware_address: [2, 0, 0, 0, 0, 9],
-                up: true,
-                running: false,
             }
         );
     }
