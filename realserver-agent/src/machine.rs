@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 
-use lvs_system::address::{self, AddOutcome, Address, RemoveOutcome};
+use lvs_system::address::{self, AddOutcome, Address, OURS, RemoveOutcome};
 use lvs_system::arp::Setting;
 use lvs_system::link;
 use lvs_system::netlink::{self, Connection, Protocol};
@@ -116,6 +116,20 @@ impl Linux {
             journal: Journal::open(state_directory)?,
             owned: Record::open(state_directory, "owned")?,
         })
+    }
+
+    /// What [`Self::open`] found damaged, and what is lost by it, for a person to read.
+    ///
+    /// The agent goes on without a damaged record: what it would do with one that is gone is the
+    /// next best, and a `stop` that refuses would leave the VIP as well.
+    pub fn warnings(&self) -> Vec<String> {
+        let sysctls = self.journal.damage().map(|damage| {
+            format!("{damage}; the sysctls recorded there will not be restored, see the file for the values found before the first start")
+        });
+        let owned = self.owned.damage().map(|damage| {
+            format!("{damage}; VIPs that the kernel shows with the mark `proto {OURS}` are still known, but on kernels before 5.18 none is: look at `ip address show dev {INTERFACE}`")
+        });
+        sysctls.into_iter().chain(owned).collect()
     }
 
     fn address(&self, vip: Ipv4Addr) -> Address {

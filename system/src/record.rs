@@ -4,7 +4,12 @@
 //! A record belongs to one network namespace and one boot. Its file's name carries the namespace,
 //! so that hosts that are only namespaces may share a directory; a file of an earlier boot says
 //! nothing about this machine's state and counts as absent.
+//!
+//! A file that is no record counts as absent too, since a program that can't start or stop is worse
+//! than one that has forgotten something. It is kept aside, and the program has to say so, with
+//! what is lost by it ([`Record::damage`]).
 
+use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
@@ -19,6 +24,18 @@ pub struct Record<T> {
     path: PathBuf,
     boot: String,
     contents: T,
+    damage: Option<Damage>,
+}
+
+/// A file that is no record; its display says what became of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Damage {
+    /// Where the file was found.
+    pub path: PathBuf,
+    /// Where it is kept now, for a person to read; the next damaged one takes its place.
+    pub kept_as: PathBuf,
+    /// What is wrong with it: the parser's words.
+    pub reason: String,
 }
 
 /// Why a record could not be read or kept.
@@ -40,25 +57,33 @@ struct Stamped<T> {
 impl<T: Clone + Default + PartialEq + Serialize + DeserializeOwned> Record<T> {
     /// Reads the record `name` of the calling thread's network namespace from `directory`.
     ///
-    /// Nothing is made or changed yet. A file that isn't a record is an error, since what it held
-    /// may be needed to restore the machine.
+    /// Nothing is made or changed yet, but a file that isn't a record is renamed to `.damaged`.
+    /// Its caller must be the only one that has the record open.
     pub fn open(directory: &Path, name: &str) -> Result<Self, Error> {
         let boot = read_boot().map_err(error("read", Path::new(BOOT)))?;
         let namespace = fs::metadata(NAMESPACE).map_err(error("read", Path::new(NAMESPACE)))?;
         let path = directory.join(format!("{name}-{}.json", namespace.ino()));
-        let contents = match fs::read(&path) {
-            Ok(bytes) => serde_json::from_slice::<Stamped<T>>(&bytes)
-                .map_err(|reason| error("read", &path)(reason.into()))
-                .map(|stamped| (stamped.boot == boot).then_some(stamped.contents))?
-                .unwrap_or_default(),
-            Err(reason) if reason.kind() == io::ErrorKind::NotFound => T::default(),
-            Err(reason) => return Err(error("read", &path)(reason)),
-        };
-        Ok(Self {
+        let mut record = Self {
             path,
             boot,
-            contents,
-        })
+            contents: T::default(),
+            damage: None,
+        };
+        match fs::read(&record.path) {
+            Ok(bytes) => match serde_json::from_slice::<Stamped<T>>(&bytes) {
+                Ok(stamped) if stamped.boot == record.boot => record.contents = stamped.contents,
+                Ok(_) => {}
+                Err(reason) => record.damage = Some(set_aside(&record.path, &reason)?),
+            },
+            Err(reason) if reason.kind() == io::ErrorKind::NotFound => {}
+            Err(reason) => return Err(error("read", &record.path)(reason)),
+        }
+        Ok(record)
+    }
+
+    /// What [`Self::open`] found in the record's place and could not read.
+    pub fn damage(&self) -> Option<&Damage> {
+        self.damage.as_ref()
     }
 
     /// What is recorded.
@@ -106,6 +131,28 @@ impl<T: Clone + Default + PartialEq + Serialize + DeserializeOwned> Record<T> {
             _ => Ok(()),
         }
     }
+}
+
+impl fmt::Display for Damage {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            formatter,
+            "{} was damaged ({}); it counts as absent and is kept as {}",
+            self.path.display(),
+            self.reason,
+            self.kept_as.display()
+        )
+    }
+}
+
+fn set_aside(path: &Path, reason: &serde_json::Error) -> Result<Damage, Error> {
+    let kept_as = path.with_extension("json.damaged");
+    fs::rename(path, &kept_as).map_err(error("set aside", path))?;
+    Ok(Damage {
+        path: path.into(),
+        kept_as,
+        reason: reason.to_string(),
+    })
 }
 
 fn error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
@@ -162,17 +209,45 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_file_is_an_error_that_names_it() {
+    fn a_damaged_file_is_kept_aside_and_said_once() {
         let directory = tempfile::tempdir().unwrap();
-        let mut record = Record::<Names>::open(directory.path(), "names").unwrap();
-        record.update(|names| names.push("one".into())).unwrap();
-        fs::write(&record.path, "{\"boot\"").unwrap();
+        let open = || Record::<Names>::open(directory.path(), "names").unwrap();
+        for damaged in [
+            "",
+            "{\"boot\"",
+            "\u{0}\u{0}\u{0}",
+            "{\"boot\": \"b\", \"contents\": 7}",
+            "[]",
+        ] {
+            let mut record = open();
+            record.update(|names| names.push("one".into())).unwrap();
+            fs::write(&record.path, damaged).unwrap();
+            let mut again = open();
+            assert!(again.contents().is_empty());
+            let damage = again.damage().unwrap().clone();
+            assert_eq!(fs::read_to_string(&damage.kept_as).unwrap(), damaged);
+            assert!(!damage.path.exists());
+            for path in [&damage.path, &damage.kept_as] {
+                let path = path.display().to_string();
+                assert!(damage.to_string().contains(&path), "{damage}");
+            }
+            again.update(|names| names.push("two".into())).unwrap();
+            let mut healed = open();
+            assert_eq!(healed.damage(), None);
+            assert_eq!(healed.contents(), &["two"]);
+            healed.update(Vec::clear).unwrap();
+        }
+    }
+
+    #[test]
+    fn what_can_not_be_read_at_all_is_an_error_that_names_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = Record::<Names>::open(directory.path(), "names")
+            .unwrap()
+            .path;
+        fs::create_dir(&path).unwrap();
         let error = Record::<Names>::open(directory.path(), "names").unwrap_err();
-        assert!(
-            error
-                .to_string()
-                .contains(&record.path.display().to_string())
-        );
+        assert!(error.to_string().contains(&path.display().to_string()));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::record::{self, Record};
+use crate::record::{self, Damage, Record};
 
 /// Why a setting could not be read, written or recorded.
 #[derive(Debug, thiserror::Error)]
@@ -90,6 +90,12 @@ impl Journal {
 
     pub(crate) fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// What was found in the record's place and could not be read, and with it the values that
+    /// would have been restored.
+    pub fn damage(&self) -> Option<&Damage> {
+        self.originals.damage()
     }
 
     /// The recorded values, by name.
