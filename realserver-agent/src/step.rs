@@ -1,12 +1,13 @@
 //! Single changes, each with its way back.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::Ipv4Addr;
 
 use lvs_system::address::{AddOutcome, RemoveOutcome};
 use lvs_system::sysctl::Change;
 
-use crate::machine::{Error, Machine};
+use crate::machine::{Error, Machine, Owned};
 
 /// One change to the machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -107,17 +108,17 @@ impl Step {
             Self::AddRoute(vip) => add_route(machine, *vip),
             Self::Adopt(vip) => {
                 // Keeping the mark's owner on record is right however the run ends.
-                record_address(machine, *vip, true)?;
+                record(machine, ADDRESSES, *vip)?;
                 Ok(None)
             }
             Self::RemoveRoute(vip) => {
                 let outcome = machine.remove_route(*vip)?;
-                record_route(machine, *vip, false)?;
+                forget(machine, ROUTES, *vip)?;
                 Ok((outcome == RemoveOutcome::Removed).then_some(Undo::RemovedRoute(*vip)))
             }
             Self::RemoveAddress { vip, label } => {
                 let outcome = machine.remove_address(*vip)?;
-                record_address(machine, *vip, false)?;
+                forget(machine, ADDRESSES, *vip)?;
                 Ok(
                     (outcome == RemoveOutcome::Removed).then(|| Undo::RemovedAddress {
                         vip: *vip,
@@ -135,11 +136,11 @@ impl Undo {
             Self::Sysctl(change) => machine.undo_sysctl(change),
             Self::AddedAddress(vip) => {
                 machine.remove_address(*vip)?;
-                record_address(machine, *vip, false)
+                forget(machine, ADDRESSES, *vip)
             }
             Self::AddedRoute(vip) => {
                 machine.remove_route(*vip)?;
-                record_route(machine, *vip, false)
+                forget(machine, ROUTES, *vip)
             }
             Self::RemovedRoute(vip) => add_route(machine, *vip).map(|_| ()),
             Self::RemovedAddress { vip, label } => add_address(machine, *vip, label).map(|_| ()),
@@ -169,47 +170,47 @@ fn add_address(
     vip: Ipv4Addr,
     label: &str,
 ) -> Result<Option<Undo>, Error> {
-    let recorded = machine.owned().addresses.contains(&vip);
-    record_address(machine, vip, true)?;
-    let outcome = machine.add_address(vip, label);
-    if !recorded && !matches!(outcome, Ok(AddOutcome::Added)) {
-        record_address(machine, vip, false)?;
-    }
-    Ok(match outcome? {
-        AddOutcome::Added => Some(Undo::AddedAddress(vip)),
-        AddOutcome::AlreadyThere => None,
-    })
+    let added = add(machine, ADDRESSES, vip, |machine| {
+        machine.add_address(vip, label)
+    })?;
+    Ok(added.then_some(Undo::AddedAddress(vip)))
 }
 
 fn add_route(machine: &mut dyn Machine, vip: Ipv4Addr) -> Result<Option<Undo>, Error> {
-    let recorded = machine.owned().routes.contains(&vip);
-    record_route(machine, vip, true)?;
-    let outcome = machine.add_route(vip);
-    if !recorded && !matches!(outcome, Ok(AddOutcome::Added)) {
-        record_route(machine, vip, false)?;
-    }
-    Ok(match outcome? {
-        AddOutcome::Added => Some(Undo::AddedRoute(vip)),
-        AddOutcome::AlreadyThere => None,
-    })
+    let added = add(machine, ROUTES, vip, |machine| machine.add_route(vip))?;
+    Ok(added.then_some(Undo::AddedRoute(vip)))
 }
 
-fn record_address(machine: &mut dyn Machine, vip: Ipv4Addr, ours: bool) -> Result<(), Error> {
-    let mut owned = machine.owned().clone();
-    if ours {
-        owned.addresses.insert(vip);
-    } else {
-        owned.addresses.remove(&vip);
+/// One of the two sets of the record.
+type Part = fn(&mut Owned) -> &mut BTreeSet<Ipv4Addr>;
+const ADDRESSES: Part = |owned| &mut owned.addresses;
+const ROUTES: Part = |owned| &mut owned.routes;
+
+/// Returns whether `change` added something; what it didn't add is recorded as before.
+fn add(
+    machine: &mut dyn Machine,
+    part: Part,
+    vip: Ipv4Addr,
+    change: impl FnOnce(&mut dyn Machine) -> Result<AddOutcome, Error>,
+) -> Result<bool, Error> {
+    let newly_recorded = record(machine, part, vip)?;
+    let outcome = change(machine);
+    if newly_recorded && !matches!(outcome, Ok(AddOutcome::Added)) {
+        forget(machine, part, vip)?;
     }
-    machine.record(owned)
+    Ok(outcome? == AddOutcome::Added)
 }
 
-fn record_route(machine: &mut dyn Machine, vip: Ipv4Addr, ours: bool) -> Result<(), Error> {
+/// Returns whether it wasn't recorded before.
+fn record(machine: &mut dyn Machine, part: Part, vip: Ipv4Addr) -> Result<bool, Error> {
     let mut owned = machine.owned().clone();
-    if ours {
-        owned.routes.insert(vip);
-    } else {
-        owned.routes.remove(&vip);
-    }
+    let newly_recorded = part(&mut owned).insert(vip);
+    machine.record(owned)?;
+    Ok(newly_recorded)
+}
+
+fn forget(machine: &mut dyn Machine, part: Part, vip: Ipv4Addr) -> Result<(), Error> {
+    let mut owned = machine.owned().clone();
+    part(&mut owned).remove(&vip);
     machine.record(owned)
 }
