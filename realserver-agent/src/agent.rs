@@ -39,33 +39,53 @@ pub fn reload(machine: &mut dyn Machine, vips: &[Ipv4Addr]) -> Result<Vec<Ipv4Ad
     bring_about(machine, vips, Others::Remove)
 }
 
+/// What [`stop`] left as it was although it was told of it, and what else is still there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Left {
+    /// Those of `only` that are not the agent's: wrong ones, somebody else's, stopped before.
+    pub unknown: Vec<Ipv4Addr>,
+    /// The agent's VIPs that were not asked for.
+    pub remaining: Vec<Ipv4Addr>,
+}
+
 /// Takes the agent's VIPs away, all or those of `only`, and restores the sysctls with the last.
+///
+/// A VIP of `only` that is neither on the machine nor the agent's is where it was wanted when the
+/// agent has no VIP left at all, so that a stop can be repeated; otherwise it is
+/// [unknown](Left::unknown).
 ///
 /// The sysctls stay while a VIP of the agent's does, since the machine would answer ARP for it.
 /// What fails stays on record for the next stop; nothing is put back, as a VIP fewer is nearer to
 /// what was asked.
-pub fn stop(machine: &mut dyn Machine, only: &[Ipv4Addr]) -> Result<(), Error> {
+pub fn stop(machine: &mut dyn Machine, only: &[Ipv4Addr]) -> Result<Left, Error> {
     let found = machine.addresses().map_err(plan::Error::from)?;
     let ours = ours(machine, &found);
+    let everything = everything(machine, &found);
     let mut errors = Vec::new();
-    let mut remaining = 0;
-    for vip in everything(machine, &found) {
+    let mut remaining = Vec::new();
+    for &vip in &everything {
         if !only.is_empty() && !only.contains(&vip) {
-            remaining += 1;
+            remaining.push(vip);
             continue;
         }
         for step in removal(&found, &ours, vip) {
             errors.extend(step.apply(machine).err());
         }
     }
-    if errors.is_empty() && remaining == 0 {
+    if errors.is_empty() && remaining.is_empty() {
         errors.extend(machine.restore_sysctls().err());
     }
-    if errors.is_empty() {
-        Ok(())
-    } else {
-        Err(Error::Stop(Unfinished(errors)))
+    if !errors.is_empty() {
+        return Err(Error::Stop(Unfinished(errors)));
     }
+    let is_there = |vip| found.iter().any(|address| address.address == vip);
+    let unknown = only
+        .iter()
+        .filter(|&vip| !everything.contains(vip) && (!remaining.is_empty() || is_there(*vip)));
+    Ok(Left {
+        unknown: unknown.copied().collect(),
+        remaining,
+    })
 }
 
 fn bring_about(
@@ -294,6 +314,22 @@ mod tests {
         assert!(!machine.originals.is_empty());
         stop(&mut machine, &[VIP_2]).unwrap();
         assert_eq!(machine.state(), before);
+    }
+
+    #[test]
+    fn stop_says_which_vip_it_does_not_know() {
+        let mut machine = prepared();
+        machine.put(VIP_2, 32, "lo:dns", 0);
+        let wrong = Ipv4Addr::new(192, 168, 56, 158);
+        start(&mut machine, &[VIP]).unwrap();
+        let left = stop(&mut machine, &[wrong, VIP_2]).unwrap();
+        assert_eq!(left.unknown, [wrong, VIP_2]);
+        assert_eq!(left.remaining, [VIP]);
+        assert_eq!(stop(&mut machine, &[VIP]).unwrap(), Left::default());
+        // Nothing of the agent's is left: a repeated stop has nothing to say, but what is there
+        // is not gone.
+        assert_eq!(stop(&mut machine, &[VIP]).unwrap(), Left::default());
+        assert_eq!(stop(&mut machine, &[VIP_2]).unwrap().unknown, [VIP_2]);
     }
 
     #[test]

@@ -9,9 +9,9 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use lvs_system::lock::{self, Lock};
 
-use crate::agent::{self, reload, start, stop};
+use crate::agent::{self, Left, reload, start, stop};
 use crate::config;
-use crate::machine::{self, Linux};
+use crate::machine::{self, INTERFACE, Linux};
 use crate::vip;
 
 /// The exit code of a wrong command line (`EX_USAGE`, sysexits.h).
@@ -41,7 +41,11 @@ enum Verb {
     /// Goes by the record of what was set: the configuration file is not read, and need not be
     /// there. With --vip, only those VIPs are taken away, and the sysctls are restored with the
     /// last one.
-    Stop(Selection),
+    Stop {
+        /// A VIP to take away, instead of all; may be given several times
+        #[arg(long = "vip", value_name = "ADDRESS", value_parser = vip::parse)]
+        vips: Vec<Ipv4Addr>,
+    },
     /// Bring the machine to what the configuration says, without touching what is right already
     Reload(Selection),
 }
@@ -89,11 +93,9 @@ fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     let name = arguments.verb.name();
     match arguments.verb.carry_out(&arguments.state_directory) {
-        Ok(foreign) => {
-            for vip in foreign {
-                eprintln!(
-                    "rs-agent: {vip} was on lo before rs-agent; it is used, and stop will leave it"
-                );
+        Ok(notes) => {
+            for note in notes {
+                eprintln!("rs-agent: {note}");
             }
             println!("rs {name} ok");
             ExitCode::SUCCESS
@@ -109,28 +111,27 @@ impl Verb {
     fn name(&self) -> &'static str {
         match self {
             Self::Start(_) => "start",
-            Self::Stop(_) => "stop",
+            Self::Stop { .. } => "stop",
             Self::Reload(_) => "reload",
         }
     }
 
-    /// Returns the VIPs that belong to somebody else.
-    fn carry_out(&self, state_directory: &Path) -> Result<Vec<Ipv4Addr>, Error> {
+    /// Returns what a person should know, though it was carried out.
+    fn carry_out(&self, state_directory: &Path) -> Result<Vec<String>, Error> {
         match self {
             Self::Start(selection) => {
                 let vips = selection.read()?;
                 let (_lock, mut machine) = open(state_directory)?;
-                Ok(start(&mut machine, &vips)?)
+                Ok(foreign(start(&mut machine, &vips)?))
             }
             Self::Reload(selection) => {
                 let vips = selection.read()?;
                 let (_lock, mut machine) = open(state_directory)?;
-                Ok(reload(&mut machine, &vips)?)
+                Ok(foreign(reload(&mut machine, &vips)?))
             }
-            Self::Stop(selection) => {
+            Self::Stop { vips } => {
                 let (_lock, mut machine) = open(state_directory)?;
-                stop(&mut machine, &selection.vips)?;
-                Ok(Vec::new())
+                Ok(unknown(&stop(&mut machine, vips)?))
             }
         }
     }
@@ -146,11 +147,34 @@ impl Selection {
     }
 }
 
+fn foreign(vips: Vec<Ipv4Addr>) -> Vec<String> {
+    let note = |vip| {
+        format!("{vip} was on {INTERFACE} before rs-agent; it is used, and stop will leave it")
+    };
+    vips.into_iter().map(note).collect()
+}
+
+fn unknown(left: &Left) -> Vec<String> {
+    let own = if left.remaining.is_empty() {
+        "rs-agent has none".to_owned()
+    } else {
+        let vips: Vec<String> = left.remaining.iter().map(Ipv4Addr::to_string).collect();
+        format!("rs-agent still has {}", vips.join(", "))
+    };
+    let note = |vip| format!("{vip} is no VIP of rs-agent and was left alone; {own}");
+    left.unknown.iter().map(note).collect()
+}
+
 /// Asks for the rights before anything is written, even the lock; reads the records under it.
+/// Damage is said at once: whatever comes of the verb, the next run won't find it.
 fn open(state_directory: &Path) -> Result<(Lock, Linux), Error> {
     machine::check_rights()?;
     let lock = Lock::acquire(&state_directory.join("lock"), "rs-agent", PATIENCE)?;
-    Ok((lock, Linux::open(state_directory)?))
+    let machine = Linux::open(state_directory)?;
+    for warning in machine.warnings() {
+        eprintln!("rs-agent: {warning}");
+    }
+    Ok((lock, machine))
 }
 
 #[cfg(test)]
@@ -163,17 +187,42 @@ mod tests {
     }
 
     #[test]
-    fn the_three_verbs_take_vips_or_a_file() {
-        for verb in ["start", "stop", "reload"] {
-            for rest in [
-                "",
-                "--vip 10.0.0.1 --vip 10.0.0.2",
-                "--config /etc/other.yaml",
-            ] {
+    fn the_three_verbs_take_vips_and_two_a_file() {
+        for (verb, rest) in [
+            ("start", "--config /etc/other.yaml"),
+            ("reload", "--config /etc/other.yaml"),
+            ("stop", ""),
+        ] {
+            for rest in ["", "--vip 10.0.0.1 --vip 10.0.0.2", rest] {
                 let arguments = parse(&format!("rs-agent {verb} {rest}")).unwrap();
                 assert_eq!(arguments.verb.name(), verb);
             }
         }
+    }
+
+    #[test]
+    fn a_stop_that_knows_nothing_of_a_vip_names_those_it_has() {
+        let vips = |last: &[u8]| -> Vec<Ipv4Addr> {
+            let address = |last: &u8| Ipv4Addr::new(10, 0, 0, *last);
+            last.iter().map(address).collect()
+        };
+        let notes = |unknown_ones: &[u8], remaining: &[u8]| {
+            unknown(&Left {
+                unknown: vips(unknown_ones),
+                remaining: vips(remaining),
+            })
+        };
+        assert!(notes(&[], &[1]).is_empty());
+        assert_eq!(
+            notes(&[7], &[1, 2]),
+            [
+                "10.0.0.7 is no VIP of rs-agent and was left alone; rs-agent still has 10.0.0.1, 10.0.0.2"
+            ]
+        );
+        assert_eq!(
+            notes(&[7], &[]),
+            ["10.0.0.7 is no VIP of rs-agent and was left alone; rs-agent has none"]
+        );
     }
 
     #[test]
@@ -185,6 +234,7 @@ mod tests {
             "rs-agent start --vip 127.0.0.1",
             "rs-agent start --vip 10.0.0.1/32",
             "rs-agent start --vip 10.0.0.1 --config /etc/rs-agent.yaml",
+            "rs-agent stop --config /etc/rs-agent.yaml",
         ] {
             assert!(parse(line).unwrap_err().use_stderr(), "{line}");
         }
