@@ -9,6 +9,7 @@ mod keepalived;
 mod leaving;
 mod pair;
 mod rejection;
+mod upkeep;
 
 use std::time::Duration;
 
@@ -89,6 +90,30 @@ pub(super) const CASES: &[Case] = &[
     Case::new(
         "vrrp::a_reload_changes_the_priority",
         configuration::a_reload_changes_the_priority,
+    ),
+    Case::new(
+        "vrrp::a_missing_address_is_put_back",
+        upkeep::a_missing_address_is_put_back,
+    ),
+    Case::new(
+        "vrrp::the_lan_follows_whoever_stays_active",
+        upkeep::the_lan_follows_whoever_stays_active,
+    ),
+    Case::new(
+        "vrrp::a_second_director_is_refused",
+        upkeep::a_second_director_is_refused,
+    ),
+    Case::new(
+        "vrrp::a_dead_director_s_addresses_go",
+        upkeep::a_dead_director_s_addresses_go,
+    ),
+    Case::new(
+        "vrrp::a_reload_without_its_interface_changes_nothing",
+        upkeep::a_reload_without_its_interface_changes_nothing,
+    ),
+    Case::new(
+        "vrrp::a_renamed_instance_keeps_its_state",
+        upkeep::a_renamed_instance_keeps_its_state,
     ),
 ];
 
