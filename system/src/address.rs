@@ -31,6 +31,8 @@ pub struct Address {
     pub address: IpAddr,
     /// 0 to 32, or 0 to 128 for IPv6.
     pub prefix_length: u8,
+    /// The other end of a point-to-point link, which the prefix length belongs to then.
+    pub peer: Option<IpAddr>,
     /// IPv4 only: how `ifconfig` lists it; the interface's name, or that and `:` with a suffix.
     pub label: Option<String>,
     /// IPv4 only: the broadcast address of the subnet.
@@ -112,6 +114,7 @@ impl Address {
             interface_index,
             address,
             prefix_length,
+            peer: None,
             label: None,
             broadcast: None,
             scope: Scope::Global,
@@ -148,20 +151,14 @@ pub fn add(connection: &mut Connection, address: &Address) -> Result<AddOutcome,
     }
 }
 
-/// Takes `address` from its interface; only interface, address and prefix length count.
+/// Takes `address` from its interface; only interface, address, prefix length and peer count, so
+/// that what [`list`] found can be removed as it is.
 ///
 /// When the first address of an IPv4 subnet goes, the kernel removes the secondary ones of that
 /// subnet as well, unless `promote_secondaries` is set.
 pub fn remove(connection: &mut Connection, address: &Address) -> Result<RemoveOutcome, Error> {
-    let mut message = AddressMessage::default();
-    message.header.family = family(address.address);
-    message.header.prefix_len = address.prefix_length;
-    message.header.index = address.interface_index;
-    message.attributes = vec![
-        AddressAttribute::Local(address.address),
-        AddressAttribute::Address(address.address),
-    ];
-    match connection.request(&Request::of(libc::RTM_DELADDR, 0, &message)) {
+    let request = Request::of(libc::RTM_DELADDR, 0, &identity(address));
+    match connection.request(&request) {
         Ok(_) => Ok(RemoveOutcome::Removed),
         Err(error) if matches!(error.errno(), Some(Errno::EADDRNOTAVAIL | Errno::ENODEV)) => {
             Ok(RemoveOutcome::WasAbsent)
@@ -220,22 +217,30 @@ pub fn may_change(connection: &mut Connection) -> Result<bool, Error> {
     }
 }
 
+/// What the kernel knows an address by (`inet_rtm_deladdr()` in `net/ipv4/devinet.c`).
+fn identity(address: &Address) -> AddressMessage {
+    let mut message = AddressMessage::default();
+    message.header.family = family(address.address);
+    message.header.prefix_len = address.prefix_length;
+    message.header.index = address.interface_index;
+    message.attributes = vec![
+        AddressAttribute::Local(address.address),
+        AddressAttribute::Address(address.peer.unwrap_or(address.address)),
+    ];
+    message
+}
+
 fn message(address: &Address) -> AddressMessage {
     let mut flags = AddressFlags::empty();
     flags.set(AddressFlags::Noprefixroute, address.no_prefix_route);
     flags.set(AddressFlags::Nodad, address.address.is_ipv6());
-    let mut message = AddressMessage::default();
-    message.header.family = family(address.address);
-    message.header.prefix_len = address.prefix_length;
+    let mut message = identity(address);
     message.header.flags = AddressHeaderFlags::from_bits_retain(flags.bits() as u8);
     message.header.scope = address.scope.into();
-    message.header.index = address.interface_index;
-    message.attributes = vec![
-        AddressAttribute::Local(address.address),
-        AddressAttribute::Address(address.address),
+    message.attributes.extend([
         AddressAttribute::Flags(flags),
         AddressAttribute::Protocol(AddressProtocol::from(address.protocol)),
-    ];
+    ]);
     message
         .attributes
         .extend(address.label.clone().map(AddressAttribute::Label));
@@ -265,11 +270,13 @@ fn found(message: AddressMessage) -> Option<Address> {
             _ => {}
         }
     }
+    // IPv6 has IFA_LOCAL only where IFA_ADDRESS is a peer, IPv4 always has both.
+    let address = local.or(other)?;
     Some(Address {
         interface_index: header.index,
-        // With IFA_LOCAL present, IFA_ADDRESS is the other end of a point-to-point link.
-        address: local.or(other)?,
+        address,
         prefix_length: header.prefix_len,
+        peer: other.filter(|other| *other != address),
         label,
         broadcast,
         scope: header.scope.into(),
@@ -352,6 +359,72 @@ mod tests {
             found(AddressMessage::parse(&payload).unwrap()).unwrap(),
             address
         );
+    }
+
+    /// What Linux 6.18 answered to RTM_GETADDR for
+    /// `ip address add 192.168.56.185/24 dev v0 proto 153` beside 192.168.56.181/24,
+    /// `ip address add 10.0.0.1 peer 10.0.0.2/32 dev v0`, and
+    /// `ip -6 address add 2001:db8::53/128 dev v0 nodad`.
+    #[test]
+    #[cfg(target_endian = "little")]
+    fn what_was_found_can_be_removed_as_it_is() {
+        let vip = [
+            2, 24, 129, 0, 3, 0, 0, 0, // ifaddrmsg: AF_INET, /24, secondary, index 3
+            8, 0, 1, 0, 192, 168, 56, 185, // IFA_ADDRESS
+            8, 0, 2, 0, 192, 168, 56, 185, // IFA_LOCAL
+            7, 0, 3, 0, b'v', b'0', 0, 0, // IFA_LABEL
+            5, 0, 11, 0, 153, 0, 0, 0, // IFA_PROTO
+            8, 0, 8, 0, 129, 0, 0, 0, // IFA_FLAGS
+            20, 0, 6, 0, 255, 255, 255, 255, 255, 255, 255, 255, 115, 216, 7, 0, 115, 216, 7, 0,
+        ];
+        let point_to_point = [
+            2, 32, 128, 0, 3, 0, 0, 0, // ifaddrmsg: AF_INET, /32, permanent, index 3
+            8, 0, 1, 0, 10, 0, 0, 2, // IFA_ADDRESS
+            8, 0, 2, 0, 10, 0, 0, 1, // IFA_LOCAL
+            7, 0, 3, 0, b'v', b'0', 0, 0, // IFA_LABEL
+            8, 0, 8, 0, 128, 0, 0, 0, // IFA_FLAGS
+            20, 0, 6, 0, 255, 255, 255, 255, 255, 255, 255, 255, 118, 216, 7, 0, 118, 216, 7, 0,
+        ];
+        let ipv6 = [
+            10, 128, 130, 0, 3, 0, 0, 0, // ifaddrmsg: AF_INET6, /128, no DAD, index 3
+            20, 0, 1, 0, 32, 1, 13, 184, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 83, // IFA_ADDRESS
+            20, 0, 6, 0, 255, 255, 255, 255, 255, 255, 255, 255, 118, 216, 7, 0, 118, 216, 7, 0, 8,
+            0, 8, 0, 130, 0, 0, 0, // IFA_FLAGS
+        ];
+        let parse = |payload: &[u8]| found(AddressMessage::parse(payload).unwrap()).unwrap();
+        let removal = |address: &Address| Request::of(0, 0, &identity(address)).payload;
+
+        let expected = Address {
+            label: Some("v0".into()),
+            secondary: true,
+            ..Address::new(3, VIP.into(), 24)
+        };
+        assert_eq!(parse(&vip), expected);
+        assert!(parse(&vip).is_ours());
+        assert_eq!(
+            removal(&parse(&vip)),
+            [
+                2, 24, 0, 0, 3, 0, 0, 0, // ifaddrmsg: AF_INET, /24, index 3
+                8, 0, 2, 0, 192, 168, 56, 185, // IFA_LOCAL
+                8, 0, 1, 0, 192, 168, 56, 185, // IFA_ADDRESS
+            ]
+        );
+
+        assert!(!parse(&point_to_point).is_ours());
+        assert_eq!(
+            removal(&parse(&point_to_point)),
+            [
+                2, 32, 0, 0, 3, 0, 0, 0, // ifaddrmsg: AF_INET, /32, index 3
+                8, 0, 2, 0, 10, 0, 0, 1, // IFA_LOCAL
+                8, 0, 1, 0, 10, 0, 0, 2, // IFA_ADDRESS
+            ]
+        );
+
+        let expected = Address {
+            protocol: 0,
+            ..Address::new(3, "2001:db8::53".parse().unwrap(), 128)
+        };
+        assert_eq!(parse(&ipv6), expected);
     }
 
     #[test]
