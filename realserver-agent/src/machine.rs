@@ -212,3 +212,39 @@ impl Machine for Linux {
         Ok(self.owned.update(|contents| *contents = owned)?)
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn damaged_records_are_warned_of_and_hinder_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut machine = Linux::open(directory.path()).unwrap();
+        assert!(machine.warnings().is_empty());
+        let routes = [Ipv4Addr::new(192, 168, 56, 185)].into();
+        let addresses = BTreeSet::new();
+        machine.record(Owned { addresses, routes }).unwrap();
+        let entry = fs::read_dir(directory.path()).unwrap().next().unwrap();
+        let owned = entry.unwrap().path();
+        let sysctls = owned.display().to_string().replace("owned-", "sysctls-");
+        for path in [owned.as_path(), Path::new(&sysctls)] {
+            fs::write(path, "{").unwrap();
+        }
+        let machine = Linux::open(directory.path()).unwrap();
+        assert_eq!(machine.owned(), &Owned::default());
+        let warnings = machine.warnings();
+        assert_eq!(warnings.len(), 2);
+        assert!(warnings[0].starts_with(&sysctls), "{warnings:?}");
+        assert!(warnings[0].contains("will not be restored"), "{warnings:?}");
+        assert!(
+            warnings[1].contains("ip address show dev lo"),
+            "{warnings:?}"
+        );
+        let machine = Linux::open(directory.path()).unwrap();
+        assert!(machine.warnings().is_empty());
+    }
+}
