@@ -63,6 +63,10 @@ pub(super) const CASES: &[Case] = &[
         rejection::bad_adverts_of_version_2_change_nothing,
     ),
     Case::new(
+        "vrrp::adverts_on_other_interfaces_change_nothing",
+        rejection::adverts_on_other_interfaces_change_nothing,
+    ),
+    Case::new(
         "vrrp::a_flood_changes_nothing",
         rejection::a_flood_changes_nothing,
     ),

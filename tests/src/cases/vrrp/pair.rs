@@ -176,7 +176,12 @@ pub(super) fn first_advert(
 
 /// Fails when `took` is longer than `limit`, and prints it otherwise.
 pub(super) fn within(what: &str, took: Duration, limit: Duration) -> Result<()> {
-    println!("measured: {what}: {took:.1?} (at most {limit:.1?})");
+    let milliseconds = |time: Duration| time.as_secs_f64() * 1e3;
+    println!(
+        "measured: {what}: {:.1} ms (at most {:.1} ms)",
+        milliseconds(took),
+        milliseconds(limit)
+    );
     ensure!(took <= limit, "{what}: {took:?}, at most {limit:?}");
     Ok(())
 }

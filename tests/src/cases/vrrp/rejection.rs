@@ -20,7 +20,7 @@ use crate::cases::metrics::Scrape;
 use crate::inject::{self, Ipv4Header};
 use crate::lab::{Host, Lab, wait_until};
 use crate::ping;
-use crate::topology::VIP;
+use crate::topology::{DnsPair, VIP};
 use crate::traffic::Load;
 
 /// A neighbour that is nobody's; its address is larger than those of the directors.
@@ -84,13 +84,17 @@ impl Draft {
     }
 
     fn send(&self, from: &Host) -> Result<()> {
+        self.send_to(from, "eth2", GROUP)
+    }
+
+    fn send_to(&self, from: &Host, interface: &str, destination: Ipv4Addr) -> Result<()> {
         let header = Ipv4Header {
             source: STRANGER,
-            destination: GROUP,
+            destination,
             ttl: self.ttl,
             protocol: VRRP,
         };
-        inject::ipv4(from, "eth2", header, &self.message)
+        inject::ipv4(from, interface, header, &self.message)
     }
 }
 
@@ -172,6 +176,22 @@ pub(super) fn bad_adverts_of_version_2_change_nothing(lab: &mut Lab) -> Result<(
     for (reason, draft) in bad {
         watch.expect(reason, &draft)?;
     }
+    watch.end()
+}
+
+/// A good advert on another interface is none of the director's, to whomever it is sent.
+pub(super) fn adverts_on_other_interfaces_change_nothing(lab: &mut Lab) -> Result<()> {
+    let watch = Watch::start(Pair::start_on(DnsPair::new(lab)?, Settings::FAST)?)?;
+    let [active, neighbour] = &watch.pair.hosts;
+    for destination in [GROUP, "192.168.1.181".parse()?] {
+        for form in [Form::Message, Form::PseudoHeader] {
+            let good = Draft::version_3().sealed(form);
+            good.send_to(neighbour, "eth1", destination)?;
+        }
+    }
+    sleep(PAUSE);
+    let counted = rejected(active)?;
+    ensure!(counted == watch.rejected[0], "{counted:#?}");
     watch.end()
 }
 
