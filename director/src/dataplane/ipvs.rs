@@ -6,6 +6,7 @@ use lvs_proto::ipvs::Command;
 use lvs_system::ipvs::{Entry, Ipvs, OpenError};
 use lvs_system::netlink;
 use lvs_system::sysctl::{self, Journal};
+use tracing::warn;
 
 use super::Change;
 use super::reconcile::{Plane, PlaneError};
@@ -37,10 +38,14 @@ impl IpvsPlane {
     /// Opens the table and changes nothing yet. The settings found are kept in `directory`, which
     /// no other journal may use.
     pub fn open(directory: &Path) -> Result<Self, OpenPlaneError> {
-        Ok(Self {
-            ipvs: Ipvs::open()?,
-            journal: Journal::open(directory)?,
-        })
+        let ipvs = Ipvs::open()?;
+        let journal = Journal::open(directory)?;
+        if let Some(damage) = journal.damage() {
+            warn!(
+                "{damage}; the value of {EXPIRE_NODEST_CONN} as it is now counts as the one found"
+            );
+        }
+        Ok(Self { ipvs, journal })
     }
 }
 

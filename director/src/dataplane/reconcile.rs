@@ -10,6 +10,7 @@ use lvs_system::record::{self, Record};
 use lvs_system::{ipvs, netlink, sysctl};
 use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
+use tracing::warn;
 
 use super::plan::{Action, Change, Plan, plan};
 use super::table::{Actual, Desired, Owned};
@@ -125,17 +126,23 @@ const PASSES: usize = 3;
 /// # Errors
 /// When the record can't be read.
 pub(super) fn left_behind(directory: &Path) -> Result<bool, record::Error> {
-    let record = Record::<Vec<RecordedService>>::open(directory, RECORD)?;
-    Ok(!record.contents().is_empty())
+    Ok(!open_record(directory)?.contents().is_empty())
 }
 
-/// The record's name.
-const RECORD: &str = "services";
+fn open_record(directory: &Path) -> Result<Record<Vec<RecordedService>>, record::Error> {
+    let record = Record::open(directory, "services")?;
+    if let Some(damage) = record.damage() {
+        warn!(
+            "{damage}; services of an earlier run that are not configured any more stay in the table"
+        );
+    }
+    Ok(record)
+}
 
 impl<P: Plane> Reconciler<P> {
     /// Takes over what the record in `directory` says is ours; changes nothing yet.
     pub fn open(plane: P, directory: &Path) -> Result<Self, record::Error> {
-        let record = Record::<Vec<RecordedService>>::open(directory, RECORD)?;
+        let record = open_record(directory)?;
         let owned = record.contents().iter().map(RecordedService::owned);
         Ok(Self {
             plane,
