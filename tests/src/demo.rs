@@ -13,6 +13,7 @@ use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
 
 use crate::dns::{Questions, dig};
+use crate::forwarding;
 use crate::lab::{Host, Lab, Process, wait_until};
 use crate::topology::{ANSWERS, DnsPair, VIP, start_director};
 use crate::traffic::{Load, Report};
@@ -394,14 +395,8 @@ impl Cast {
 fn wait_for_servers(director: &Host, count: usize) -> Result<()> {
     let what = format!("{} has {count} real servers in its table", director.name());
     wait_until(&what, PATIENCE, || {
-        let table = director.within(|| std::fs::read_to_string("/proc/thread-self/net/ip_vs"));
-        table.is_ok_and(|table| {
-            table
-                .lines()
-                .filter(|line| line.contains("->") && line.contains("Route"))
-                .count()
-                == count
-        })
+        forwarding::table(director)
+            .is_ok_and(|table| table.iter().filter(|line| line.contains(" -> ")).count() == count)
     })?;
     Ok(())
 }

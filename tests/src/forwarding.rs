@@ -3,7 +3,8 @@
 //! It comes from `/proc` or from `ipvsadm`, never through the code under test.
 
 use std::collections::BTreeSet;
-use std::fs;
+use std::fs::File;
+use std::io::Read;
 use std::net::Ipv4Addr;
 
 use anyhow::{Context, Result};
@@ -27,8 +28,13 @@ pub fn table(host: &Host) -> Result<Table> {
 /// # Errors
 /// When its kernel has no IPVS.
 pub fn here() -> Result<Table> {
-    let text = fs::read_to_string("/proc/thread-self/net/ip_vs");
-    Ok(parse(&text.context("no /proc/net/ip_vs")?))
+    let file = File::open("/proc/thread-self/net/ip_vs");
+    let mut file = file.context("no /proc/net/ip_vs")?;
+    // In one read: the kernel continues a second one at the wrong place, since it counts other
+    // namespaces' services when it goes on and not when it starts again (`ip_vs_info_seq_next`).
+    let mut buffer = vec![0; 1 << 16];
+    let length = file.read(&mut buffer)?;
+    Ok(parse(&String::from_utf8_lossy(&buffer[..length])))
 }
 
 /// The same by `ipvsadm -Ln`.

@@ -49,6 +49,11 @@ pub(super) const CASES: &[Case] = &[
     )
     .needing_ipvs(),
     Case::new(
+        "failover::a_director_without_verdicts_waits",
+        a_director_without_verdicts_waits,
+    )
+    .needing_ipvs(),
+    Case::new(
         "failover::a_dead_worker_leaves_its_table",
         a_dead_worker_leaves_its_table,
     )
@@ -240,6 +245,42 @@ fn a_director_that_returns_loses_nothing(lab: &mut Lab) -> Result<()> {
         println!("measured: run {run}: Active again after {took:.1?}: {report}");
         ensure!(report.lost() == 0, "run {run}: {report}");
     }
+    Ok(())
+}
+
+/// The same where the servers' first answers take their time.
+fn a_director_without_verdicts_waits(lab: &mut Lab) -> Result<()> {
+    let patient = edited(CONFIGURATION, "interval: 500ms", "interval: 3s");
+    let patient = edited(&patient, "timeout: 300ms", "timeout: 3s");
+    let mut pair = Pair::start(lab, &patient)?;
+    let ds1 = pair.director(0).clone();
+    pair.directors[0].terminate(PATIENCE)?;
+    pair.wait_for_active(1)?;
+    // Nobody has this Ethernet address: questions vanish.
+    for server in SERVERS {
+        ds1.run(&format!(
+            "ip neighbour replace {server} lladdr 02:00:00:00:00:99 dev eth2 nud permanent"
+        ))?;
+    }
+    let load = pair.ask();
+    let capture = Capture::start(&ds1)?;
+    pair.restart_director(0)?;
+    capture.wait_for("probe", PATIENCE, |frame| {
+        frame.outgoing && frame.bytes.starts_with(&[0x02, 0, 0, 0, 0, 0x99])
+    })?;
+    let probed = Instant::now();
+    // Twenty times as long as an advert takes to show that the other's priority is lower.
+    while probed.elapsed() < Duration::from_secs(2) {
+        ensure!(!ds1.holds(VIP), "it took the VIP and knows of no server");
+        sleep(Duration::from_millis(5));
+    }
+    for server in SERVERS {
+        ds1.run(&format!("ip neighbour delete {server} dev eth2"))?;
+    }
+    pair.wait_for_active(0)?;
+    sleep(Duration::from_secs(1));
+    let report = load.stop();
+    ensure!(report.lost() == 0, "{report}");
     Ok(())
 }
 

@@ -21,6 +21,7 @@ use crate::topology::{DnsPair, VIP, start_director};
 
 /// The cases of this theme.
 pub(super) const CASES: &[Case] = &[
+    Case::new("table::is_read_whole", is_read_whole).needing_ipvs(),
     Case::new("table::both_directors_have_it", both_directors_have_it).needing_ipvs(),
     Case::new(
         "table::a_found_service_is_adopted",
@@ -55,6 +56,26 @@ const STRANGERS: [&str; 6] = [
     "-A -f 7 -s lc",
     "-a -f 7 -r 192.168.56.78:0 -i -w 9",
 ];
+
+/// What the other cases rely on: `/proc` says what `ipvsadm` says, on each of several hosts whose
+/// services share one hash table in the kernel.
+fn is_read_whole(lab: &mut Lab) -> Result<()> {
+    let mut hosts = Vec::new();
+    for name in ["a", "b", "c", "d"] {
+        let host = lab.add_host(name)?;
+        for service in ["-u 192.0.2.1:53", "-t 192.0.2.1:53", "-u 192.0.2.2:53"] {
+            host.run(&format!("ipvsadm -A {service} -s rr"))?;
+            host.run(&format!("ipvsadm -a {service} -r 192.0.2.9:53 -g"))?;
+        }
+        hosts.push(host);
+    }
+    for host in &hosts {
+        let listed = forwarding::listed(host)?;
+        ensure!(listed.len() == 6, "{listed:?}");
+        same_table(host.name(), &forwarding::table(host)?, &listed)?;
+    }
+    Ok(())
+}
 
 fn both_directors_have_it(lab: &mut Lab) -> Result<()> {
     const SETTING: &str = "net.ipv4.vs.expire_nodest_conn";
