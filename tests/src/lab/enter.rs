@@ -63,6 +63,12 @@ pub fn is_initial_root() -> bool {
             .is_ok_and(|map| map.split_whitespace().eq(["0", "0", "4294967295"]))
 }
 
+/// The machine's number for the user that runs the lab: inside, everybody is 0.
+pub(crate) fn outer_user() -> String {
+    let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    map.split_whitespace().nth(1).unwrap_or("0").to_owned()
+}
+
 /// Leaves the namespaces of the machine; the PID namespace counts for children only.
 fn isolate() -> Result<()> {
     let namespaces = CloneFlags::CLONE_NEWPID

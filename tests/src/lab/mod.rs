@@ -222,7 +222,7 @@ pub fn processes() -> Vec<i32> {
 fn log_directory(name: &str) -> Result<PathBuf> {
     let name = name.replace("::", ".");
     let below_target = target_directory()?.join("lab").join(&name);
-    let user = nix::unistd::geteuid();
+    let user = enter::outer_user();
     let temporary = std::env::temp_dir().join(format!("lvs-lab-{user}/{name}"));
     for directory in [below_target, temporary] {
         // What can't be removed can't be written either.
