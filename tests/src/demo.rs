@@ -4,33 +4,21 @@
 //! a balancer, and every scene says what it promises: one that breaks its promise ends the demo
 //! with an error.
 
-use std::fmt::Write as _;
 use std::io::Write;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
-use crate::dns::{Questions, dig};
-use crate::forwarding;
-use crate::lab::{Host, Lab, Process, wait_until};
-use crate::topology::{ANSWERS, DnsPair, VIP, start_director};
+use crate::dns::dig;
+use crate::lab::{Lab, wait_until};
+use crate::scenario::{CONFIGURATION, PATIENCE, Pair, SERVERS, shares, worker};
+use crate::topology::{ANSWERS, DnsPair, VIP};
 use crate::traffic::{Load, Report};
 use crate::{bind, ping};
 
-/// The file that users start from.
-const CONFIGURATION: &str = include_str!(concat!(
-    env!("CARGO_MANIFEST_DIR"),
-    "/../deploy/director.yaml"
-));
-
-/// The client keeps this port, as many resolvers do.
-const SOURCE_PORT: u16 = 40_000;
-/// What is not answered by then is lost.
-const TIMEOUT: Duration = Duration::from_millis(500);
-/// An emulated machine is slow to start programs.
-const PATIENCE: Duration = Duration::from_secs(60);
 /// `RestartSec=` of the unit that systemd would start the director by.
 const RESTART: Duration = Duration::from_secs(1);
 
@@ -99,29 +87,29 @@ impl Screen<'_> {
 /// # Errors
 /// When a scene doesn't show what it promises.
 pub fn story(lab: &mut Lab, screen: &mut Screen<'_>) -> Result<()> {
-    let pair = DnsPair::new(lab)?;
+    let hosts = DnsPair::new(lab)?;
     for line in TOPOLOGY.lines() {
         screen.say(line)?;
     }
-    let mut cast = Cast::new(pair)?;
+    let mut pair = Pair::start_without_agents(hosts, CONFIGURATION)?;
     let scenes: [(&str, Scene); 9] = [
-        ("directors up, agents not started", Cast::directors_only),
-        ("rs-agent start on both real servers", Cast::agents_start),
-        ("named killed on rs1", Cast::named_killed),
-        ("named back on rs1", Cast::named_back),
+        ("directors up, agents not started", directors_only),
+        ("rs-agent start on both real servers", agents_start),
+        ("named killed on rs1", named_killed),
+        ("named back on rs1", named_back),
         (
             "named killed on rs1, Active director stopped",
-            Cast::named_killed_and_active_stopped,
+            named_killed_and_active_stopped,
         ),
-        ("both back: ds1 preempts", Cast::both_back),
-        ("kill -9 of the Active's worker", Cast::worker_killed),
-        ("the Active's machine cut off", Cast::machine_cut_off),
-        ("all healthy again", Cast::all_healthy),
+        ("both back: ds1 preempts", both_back),
+        ("kill -9 of the Active's worker", worker_killed),
+        ("the Active's machine cut off", machine_cut_off),
+        ("all healthy again", all_healthy),
     ];
     let mut rows = Vec::new();
     for (index, (title, play)) in scenes.into_iter().enumerate() {
         screen.scene(index + 1, title)?;
-        let report = play(&mut cast, screen).with_context(|| format!("scene {}", index + 1))?;
+        let report = play(&mut pair, screen).with_context(|| format!("scene {}", index + 1))?;
         screen.result(&report)?;
         rows.push(Row::new(&format!("{} {title}", index + 1), &report));
     }
@@ -139,265 +127,172 @@ client .10   ds1 .181   ds2 .182   rs1 .183   rs2 .184      eth2, 192.168.56.0/2
 rs1 answers www.abc.local with 1.2.3.4, rs2 with 1.2.3.5. The client asks 50 times a second from
 one source port; a query unanswered after 0.5 s is lost.";
 
-type Scene = fn(&mut Cast, &mut Screen<'_>) -> Result<Report>;
+type Scene = fn(&mut Pair, &mut Screen<'_>) -> Result<Report>;
 
-/// Who plays.
-struct Cast {
-    pair: DnsPair,
-    named: [Process; 2],
-    directors: [Process; 2],
+fn directors_only(pair: &mut Pair, screen: &mut Screen<'_>) -> Result<Report> {
+    let alive = ping::answers(&pair.hosts.client, VIP, Duration::from_secs(5));
+    ensure!(alive, "the VIP doesn't answer ping");
+    screen.say("ds1 holds the VIP, and it answers ping; both tables are full:")?;
+    for line in pair.hosts.ds2.run("ipvsadm -Ln")?.lines() {
+        screen.say(&format!("  ds2# {line}"))?;
+    }
+    let report = play(pair, screen, Duration::from_secs(2))?;
+    ensure!(
+        report.answered() == 0,
+        "answered without a VIP on any real server: {report}"
+    );
+    screen.say("no real server has the VIP yet, so nobody answers DNS")?;
+    Ok(report)
 }
 
-impl Cast {
-    fn new(pair: DnsPair) -> Result<Self> {
-        let named = pair.start_named()?;
-        let directors = [
-            start_director(&pair.ds1, CONFIGURATION)?,
-            start_director(&pair.ds2, CONFIGURATION)?,
-        ];
-        Ok(Self {
-            pair,
-            named,
-            directors,
-        })
+fn agents_start(pair: &mut Pair, screen: &mut Screen<'_>) -> Result<Report> {
+    for host in [&pair.hosts.rs1, &pair.hosts.rs2] {
+        let command = format!("rs-agent start --vip {VIP}");
+        let said = host.run(&command)?;
+        screen.say(&format!("{}# {command}   -> {}", host.name(), said.trim()))?;
     }
-
-    fn directors_only(&mut self, screen: &mut Screen<'_>) -> Result<Report> {
-        self.wait_for_active(0)?;
-        for director in [&self.pair.ds1, &self.pair.ds2] {
-            wait_for_servers(director, 4)?;
-        }
-        let alive = ping::answers(&self.pair.client, VIP, Duration::from_secs(5));
-        ensure!(alive, "the VIP doesn't answer ping");
-        screen.say("ds1 holds the VIP, and it answers ping; both tables are full:")?;
-        for line in self.pair.ds2.run("ipvsadm -Ln")?.lines() {
-            screen.say(&format!("  ds2# {line}"))?;
-        }
-        let load = self.ask();
-        screen.watch(&load, Duration::from_secs(2))?;
-        let report = load.stop();
-        ensure!(
-            report.answered() == 0,
-            "answered without a VIP on any real server: {report}"
-        );
-        screen.say("no real server has the VIP yet, so nobody answers DNS")?;
-        Ok(report)
-    }
-
-    fn agents_start(&mut self, screen: &mut Screen<'_>) -> Result<Report> {
-        for host in [&self.pair.rs1, &self.pair.rs2] {
-            let said = host.run(&format!("rs-agent start --vip {VIP}"))?;
-            screen.say(&format!(
-                "{}# rs-agent start --vip {VIP}   -> {}",
-                host.name(),
-                said.trim()
-            ))?;
-        }
-        self.wait_for_answers(&[true, true])?;
-        for _ in 0..2 {
-            let answer = dig(&self.pair.client, VIP, "")?.join(" ");
-            screen.say(&format!(
-                "client$ dig +short @{VIP} www.abc.local   -> {answer}"
-            ))?;
-        }
-        let report = self.play(screen, Duration::from_secs(4))?;
-        self.expect_alternation(&report)?;
-        Ok(report)
-    }
-
-    fn named_killed(&mut self, screen: &mut Screen<'_>) -> Result<Report> {
-        let load = self.ask();
-        screen.watch(&load, Duration::from_secs(1))?;
-        self.named[0].kill();
-        let killed = Instant::now();
-        wait_for_servers(&self.pair.ds1, 2)?;
-        screen.say(&format!(
-            "rs1 left the table {} after its death",
-            seconds(killed.elapsed())
-        ))?;
-        screen.watch(&load, Duration::from_secs(3))?;
-        let report = load.stop();
-        self.expect_only_rs2(&report.since(killed + Duration::from_secs(2)))?;
-        Ok(report)
-    }
-
-    fn named_back(&mut self, screen: &mut Screen<'_>) -> Result<Report> {
-        self.start_named_on_rs1()?;
-        for director in [&self.pair.ds1, &self.pair.ds2] {
-            wait_for_servers(director, 4)?;
-        }
-        let report = self.play(screen, Duration::from_secs(4))?;
-        self.expect_alternation(&report)?;
-        Ok(report)
-    }
-
-    fn named_killed_and_active_stopped(&mut self, screen: &mut Screen<'_>) -> Result<Report> {
-        let load = self.ask();
-        screen.watch(&load, Duration::from_secs(1))?;
-        self.named[0].kill();
-        let killed = Instant::now();
-        self.directors[0].terminate(PATIENCE)?;
-        screen.say("ds1 stopped by SIGTERM: priority 0, VIP and table gone")?;
-        self.wait_for_active(1)?;
-        screen.watch(&load, Duration::from_secs(4))?;
-        let report = load.stop();
-        self.expect_only_rs2(&report.since(killed + Duration::from_secs(3)))?;
-        Ok(report)
-    }
-
-    fn both_back(&mut self, screen: &mut Screen<'_>) -> Result<Report> {
-        let load = self.ask();
-        self.start_named_on_rs1()?;
-        self.start_director(0)?;
-        self.wait_for_active(0)?;
-        screen.say("ds1 took the VIP back once its own table was full")?;
-        screen.watch(&load, Duration::from_secs(3))?;
-        let report = load.stop();
-        ensure!(report.lost() == 0, "lost by a preemption: {report}");
-        Ok(report)
-    }
-
-    fn worker_killed(&mut self, screen: &mut Screen<'_>) -> Result<Report> {
-        let load = self.ask();
-        screen.watch(&load, Duration::from_secs(1))?;
-        let worker = *self.directors[0]
-            .children()
-            .first()
-            .context("ds1 has no worker")?;
-        let killed = Instant::now();
-        nix::sys::signal::kill(nix::unistd::Pid::from_raw(worker), Signal::SIGKILL)?;
-        self.wait_for_active(1)?;
-        screen.say(&format!(
-            "the supervisor said priority 0 and gave the VIP up; ds2 had it {} after the kill",
-            seconds(killed.elapsed())
-        ))?;
-        self.directors[0].wait(PATIENCE)?;
-        sleep(RESTART);
-        self.start_director(0)?;
-        self.wait_for_active(0)?;
-        screen.say("started again, as systemd does, ds1 kept its table and took the VIP back")?;
-        screen.watch(&load, Duration::from_secs(2))?;
-        let report = load.stop();
-        ensure!(
-            report.longest_gap() < Duration::from_secs(1),
-            "too long a gap: {report}"
-        );
-        Ok(report)
-    }
-
-    fn machine_cut_off(&mut self, screen: &mut Screen<'_>) -> Result<Report> {
-        let load = self.ask();
-        screen.watch(&load, Duration::from_secs(1))?;
-        let cut = Instant::now();
-        self.pair.ds1.link_down("eth2")?;
-        self.pair.ds1.kill_processes();
-        wait_until("ds2 holds the VIP", PATIENCE, || self.pair.ds2.holds(VIP))?;
-        screen.say(&format!(
-            "all processes of ds1 killed, its link down; ds2 had the VIP {} later",
-            seconds(cut.elapsed())
-        ))?;
-        screen.watch(&load, Duration::from_secs(3))?;
-        let report = load.stop();
-        ensure!(
-            report.longest_gap() < Duration::from_secs(1),
-            "too long a gap: {report}"
-        );
-        Ok(report)
-    }
-
-    fn all_healthy(&mut self, screen: &mut Screen<'_>) -> Result<Report> {
-        // The machine has booted: what it had is gone.
-        self.pair
-            .ds1
-            .run(&format!("ip address flush dev eth2 to {VIP}/32"))?;
-        let load = self.ask();
-        self.pair.ds1.link_up("eth2")?;
-        self.start_director(0)?;
-        self.wait_for_active(0)?;
-        screen.watch(&load, Duration::from_secs(3))?;
-        let report = load.stop();
-        ensure!(report.lost() == 0, "lost by a preemption: {report}");
-        self.expect_alternation(&report)?;
-        Ok(report)
-    }
-
-    fn ask(&self) -> Load {
-        Questions::new(VIP)
-            .from_port(SOURCE_PORT)
-            .timeout(TIMEOUT)
-            .start(&self.pair.client)
-    }
-
-    fn play(&self, screen: &mut Screen<'_>, duration: Duration) -> Result<Report> {
-        let load = self.ask();
-        screen.watch(&load, duration)?;
-        Ok(load.stop())
-    }
-
-    fn start_named_on_rs1(&mut self) -> Result<()> {
-        self.named[0] = bind::start(&self.pair.rs1, ANSWERS[0])?;
-        Ok(())
-    }
-
-    fn start_director(&mut self, index: usize) -> Result<()> {
-        self.directors[index] = start_director(self.director(index), CONFIGURATION)?;
-        Ok(())
-    }
-
-    fn director(&self, index: usize) -> &Host {
-        [&self.pair.ds1, &self.pair.ds2][index]
-    }
-
-    /// Waits until one director holds the VIP and the other doesn't.
-    fn wait_for_active(&self, index: usize) -> Result<()> {
-        wait_until("a director holds the VIP", PATIENCE, || {
-            self.director(index).holds(VIP) && !self.director(1 - index).holds(VIP)
-        })?;
-        Ok(())
-    }
-
-    /// Waits until exactly these real servers answer through the VIP.
-    fn wait_for_answers(&self, wanted: &[bool; 2]) -> Result<()> {
-        wait_until("the real servers answer through the VIP", PATIENCE, || {
-            let answers: Vec<_> = (0..4)
-                .filter_map(|_| {
-                    Questions::new(VIP)
-                        .timeout(TIMEOUT)
-                        .ask(&self.pair.client)
-                        .ok()
-                })
-                .collect();
-            ANSWERS
-                .iter()
-                .zip(wanted)
-                .all(|(answer, wanted)| answers.contains(&answer.to_string()) == *wanted)
-        })?;
-        Ok(())
-    }
-
-    fn expect_alternation(&self, report: &Report) -> Result<()> {
-        let [first, second] = ANSWERS.map(|answer| report.answers_by(&answer.to_string()));
-        ensure!(
-            report.lost() == 0 && first.abs_diff(second) <= report.sent() / 20,
-            "not balanced: {report}"
-        );
-        Ok(())
-    }
-
-    fn expect_only_rs2(&self, report: &Report) -> Result<()> {
-        let all = report.answers_by(&ANSWERS[1].to_string()) == report.sent();
-        ensure!(all, "not all from rs2: {report}");
-        Ok(())
-    }
-}
-
-/// Waits until a director's table has this many real servers, both protocols counted.
-fn wait_for_servers(director: &Host, count: usize) -> Result<()> {
-    let what = format!("{} has {count} real servers in its table", director.name());
-    wait_until(&what, PATIENCE, || {
-        forwarding::table(director)
-            .is_ok_and(|table| table.iter().filter(|line| line.contains(" -> ")).count() == count)
+    wait_until("both real servers answer through the VIP", PATIENCE, || {
+        let ask = |_| pair.questions().ask(&pair.hosts.client).ok();
+        let answers: Vec<String> = (0..4).filter_map(ask).collect();
+        ANSWERS
+            .iter()
+            .all(|answer| answers.contains(&answer.to_string()))
     })?;
+    for _ in 0..2 {
+        let answer = dig(&pair.hosts.client, VIP, "")?.join(" ");
+        screen.say(&format!(
+            "client$ dig +short @{VIP} www.abc.local   -> {answer}"
+        ))?;
+    }
+    let report = play(pair, screen, Duration::from_secs(4))?;
+    expect_balance(&report)?;
+    Ok(report)
+}
+
+fn named_killed(pair: &mut Pair, screen: &mut Screen<'_>) -> Result<Report> {
+    let load = pair.ask();
+    screen.watch(&load, Duration::from_secs(1))?;
+    pair.named[0].kill();
+    let killed = Instant::now();
+    pair.wait_for_servers(0, &SERVERS[1..])?;
+    let left = seconds(killed.elapsed());
+    screen.say(&format!("rs1 left the table {left} after its death"))?;
+    screen.watch(&load, Duration::from_secs(3))?;
+    let report = load.stop();
+    expect_only_rs2(&report.since(killed + Duration::from_secs(2)))?;
+    Ok(report)
+}
+
+fn named_back(pair: &mut Pair, screen: &mut Screen<'_>) -> Result<Report> {
+    pair.named[0] = bind::start(&pair.hosts.rs1, ANSWERS[0])?;
+    for director in [0, 1] {
+        pair.wait_for_servers(director, &SERVERS)?;
+    }
+    let report = play(pair, screen, Duration::from_secs(4))?;
+    expect_balance(&report)?;
+    Ok(report)
+}
+
+fn named_killed_and_active_stopped(pair: &mut Pair, screen: &mut Screen<'_>) -> Result<Report> {
+    let load = pair.ask();
+    screen.watch(&load, Duration::from_secs(1))?;
+    pair.named[0].kill();
+    let killed = Instant::now();
+    pair.directors[0].terminate(PATIENCE)?;
+    screen.say("ds1 stopped by SIGTERM: priority 0, VIP and table gone")?;
+    pair.wait_for_active(1)?;
+    screen.watch(&load, Duration::from_secs(4))?;
+    let report = load.stop();
+    expect_only_rs2(&report.since(killed + Duration::from_secs(3)))?;
+    Ok(report)
+}
+
+fn both_back(pair: &mut Pair, screen: &mut Screen<'_>) -> Result<Report> {
+    let load = pair.ask();
+    pair.named[0] = bind::start(&pair.hosts.rs1, ANSWERS[0])?;
+    pair.restart_director(0)?;
+    pair.wait_for_active(0)?;
+    screen.say("ds1 took the VIP back once its own table was full")?;
+    screen.watch(&load, Duration::from_secs(3))?;
+    let report = load.stop();
+    ensure!(report.lost() == 0, "lost by a preemption: {report}");
+    Ok(report)
+}
+
+fn worker_killed(pair: &mut Pair, screen: &mut Screen<'_>) -> Result<Report> {
+    let load = pair.ask();
+    screen.watch(&load, Duration::from_secs(1))?;
+    let victim = Pid::from_raw(worker(&pair.directors[0])?);
+    let killed = Instant::now();
+    kill(victim, Signal::SIGKILL)?;
+    pair.wait_for_active(1)?;
+    screen.say(&format!(
+        "the supervisor said priority 0 and gave the VIP up; ds2 had it {} after the kill",
+        seconds(killed.elapsed())
+    ))?;
+    pair.directors[0].wait(PATIENCE)?;
+    sleep(RESTART);
+    pair.restart_director(0)?;
+    pair.wait_for_active(0)?;
+    screen.say("started again, as systemd does, ds1 kept its table and took the VIP back")?;
+    screen.watch(&load, Duration::from_secs(2))?;
+    let report = load.stop();
+    expect_short_gap(&report)?;
+    Ok(report)
+}
+
+fn machine_cut_off(pair: &mut Pair, screen: &mut Screen<'_>) -> Result<Report> {
+    let load = pair.ask();
+    screen.watch(&load, Duration::from_secs(1))?;
+    let cut = Instant::now();
+    pair.cut_off(0)?;
+    pair.wait_for_successor()?;
+    screen.say(&format!(
+        "all processes of ds1 killed, its link down; ds2 had the VIP {} later",
+        seconds(cut.elapsed())
+    ))?;
+    screen.watch(&load, Duration::from_secs(3))?;
+    let report = load.stop();
+    expect_short_gap(&report)?;
+    Ok(report)
+}
+
+fn all_healthy(pair: &mut Pair, screen: &mut Screen<'_>) -> Result<Report> {
+    let load = pair.ask();
+    pair.boot(0)?;
+    pair.wait_for_active(0)?;
+    screen.watch(&load, Duration::from_secs(3))?;
+    let report = load.stop();
+    expect_balance(&report)?;
+    Ok(report)
+}
+
+fn play(pair: &Pair, screen: &mut Screen<'_>, duration: Duration) -> Result<Report> {
+    let load = pair.ask();
+    screen.watch(&load, duration)?;
+    Ok(load.stop())
+}
+
+fn expect_balance(report: &Report) -> Result<()> {
+    let [first, second] = shares(report);
+    ensure!(
+        report.lost() == 0 && first.abs_diff(second) <= report.sent() / 20,
+        "not balanced, or lost: {report}"
+    );
+    Ok(())
+}
+
+fn expect_only_rs2(report: &Report) -> Result<()> {
+    let [_, second] = shares(report);
+    ensure!(second == report.sent(), "not all from rs2: {report}");
+    Ok(())
+}
+
+fn expect_short_gap(report: &Report) -> Result<()> {
+    ensure!(
+        report.longest_gap() < Duration::from_secs(1),
+        "too long a gap: {report}"
+    );
     Ok(())
 }
 
@@ -445,19 +340,16 @@ fn print_table(screen: &mut Screen<'_>, rows: &[Row]) -> Result<()> {
 }
 
 fn answered_by(report: &Report) -> String {
-    let mut text = String::new();
-    for (server, answer) in ["rs1", "rs2"].into_iter().zip(ANSWERS) {
-        let count = report.answers_by(&answer.to_string());
-        if count > 0 {
-            let separator = if text.is_empty() { "" } else { ", " };
-            // Writing to a string can't fail.
-            let _ = write!(text, "{separator}{server} {count}");
-        }
-    }
-    if text.is_empty() {
+    let answered: Vec<String> = ["rs1", "rs2"]
+        .into_iter()
+        .zip(shares(report))
+        .filter(|(_, count)| *count > 0)
+        .map(|(server, count)| format!("{server} {count}"))
+        .collect();
+    if answered.is_empty() {
         "nobody".into()
     } else {
-        text
+        answered.join(", ")
     }
 }
 

@@ -50,13 +50,18 @@ impl Pair {
 
     /// The same on hosts that are there already.
     pub fn start_on(hosts: DnsPair, configuration: &str) -> Result<Self> {
+        for server in [&hosts.rs1, &hosts.rs2] {
+            server.run(&format!("rs-agent start --vip {VIP}"))?;
+        }
+        Self::start_without_agents(hosts, configuration)
+    }
+
+    /// The same while no real server has the VIP, so that nobody answers for it.
+    pub fn start_without_agents(hosts: DnsPair, configuration: &str) -> Result<Self> {
         let directors = [
             start_director(&hosts.ds1, configuration)?,
             start_director(&hosts.ds2, configuration)?,
         ];
-        for server in [&hosts.rs1, &hosts.rs2] {
-            server.run(&format!("rs-agent start --vip {VIP}"))?;
-        }
         let pair = Self {
             named: hosts.start_named()?,
             hosts,
