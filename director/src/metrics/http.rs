@@ -21,7 +21,7 @@ use super::Metrics;
 const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// A scraper needs one; more than this is a mistake or an attack.
 const CONNECTIONS: usize = 32;
-const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
+const HEADER_TIMEOUT: Duration = Duration::from_secs(1);
 /// A connection that says nothing is closed, so that it can't hold its place for ever.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(120);
 

@@ -2,8 +2,6 @@
 
 mod reconciler;
 
-use std::fs;
-use std::net::Ipv4Addr;
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -11,9 +9,10 @@ use anyhow::{Context, Result, ensure};
 
 use crate::capture::Capture;
 use crate::case::Case;
+use crate::cases::neighbour::neighbour;
 use crate::dns::Questions;
 use crate::forwarding;
-use crate::lab::{Host, Lab, Mac, wait_until};
+use crate::lab::{Lab, wait_until};
 use crate::scenario::{
     CONFIGURATION, PATIENCE, Pair, SERVERS, expected_table, first, same_table, shares, weighted,
 };
@@ -240,20 +239,4 @@ fn nobody_left_is_said_at_once(lab: &mut Lab) -> Result<()> {
         );
     }
     Ok(())
-}
-
-/// What a host believes an address's Ethernet address to be.
-fn neighbour(host: &Host, address: Ipv4Addr) -> Option<Mac> {
-    let text = host.within(|| fs::read_to_string("/proc/thread-self/net/arp"));
-    let text = text.ok()?;
-    let words = text.lines().find_map(|line| {
-        let words: Vec<&str> = line.split_whitespace().collect();
-        (words.first() == Some(&address.to_string().as_str())).then_some(words)
-    })?;
-    let mut octets = words.get(3)?.split(':');
-    let mut mac = Mac::default();
-    for octet in &mut mac {
-        *octet = u8::from_str_radix(octets.next()?, 16).ok()?;
-    }
-    Some(mac)
 }
