@@ -12,7 +12,7 @@ use lvs_proto::health::Verdict;
 use lvs_proto::ipvs::{self, Destination, DestinationKey, Protocol, ServiceFlags, ServiceKey};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::task::AbortHandle;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::config::{Check, Configuration, Dataplane, Holder, Service};
 use crate::dataplane::{
@@ -92,7 +92,13 @@ impl Engine {
                 self.metrics.forget_vrrp(&instance.name);
             }
         }
-        self.ready.clear();
+        // A virtual router that was opened anew has to hear it again.
+        let instances = &self.configuration.instances;
+        self.ready
+            .retain(|name| instances.iter().any(|instance| instance.name == *name));
+        for name in &self.ready {
+            self.vrrp.set_ready(name, true);
+        }
         self.arrange_checkers();
         self.ask_for_table();
         self.update_readiness();
@@ -207,28 +213,71 @@ impl Engine {
             .set(self.asked, desired(&self.configuration, &self.verdicts));
     }
 
-    /// An instance is ready once there is a verdict on every server of its services and the
-    /// kernel's table follows them all.
+    /// Tells the VRRP thread which instances could serve, where that has changed.
     fn update_readiness(&mut self) {
+        let table_follows = self.applied == self.asked;
         for instance in &self.configuration.instances {
-            if self.ready.contains(&instance.name) {
-                continue;
-            }
-            let held = |service: &&Service| matches!(&service.holder, Holder::Instance(name) if *name == instance.name);
-            let mut services = self.configuration.services.iter().filter(held).peekable();
-            let table_follows = services.peek().is_none() || self.applied == self.asked;
-            let known = services.flat_map(subjects).all(|(subject, ..)| {
-                self.verdicts
-                    .get(&subject)
-                    .is_some_and(|verdict| *verdict != Verdict::Unknown)
-            });
-            if known && table_follows {
-                self.ready.insert(instance.name.clone());
-                self.vrrp.set_ready(&instance.name, true);
-                info!(instance = %instance.name, "ready to serve");
+            let name = &instance.name;
+            let was_ready = self.ready.contains(name);
+            let obstacle = obstacle(&self.configuration, name, &self.verdicts);
+            match obstacle {
+                None if !was_ready && table_follows => {
+                    info!(instance = %name, "ready to serve");
+                    self.ready.insert(name.clone());
+                    self.vrrp.set_ready(name, true);
+                }
+                // A server that was added a moment ago takes nothing away from the others.
+                Some(obstacle @ Obstacle::NoServer { .. }) if was_ready => {
+                    warn!(instance = %name, "not ready to serve: {obstacle}");
+                    self.ready.remove(name);
+                    self.vrrp.set_ready(name, false);
+                }
+                _ => {}
             }
         }
     }
+}
+
+/// Why an instance's services can't be served. A director that took over nevertheless would serve
+/// worse than the one that works.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+enum Obstacle {
+    #[error("service {service} has a server without a verdict")]
+    NoVerdict { service: String },
+    #[error("service {service} has no healthy server for {protocol}")]
+    NoServer { service: String, protocol: Protocol },
+}
+
+fn obstacle(
+    configuration: &Configuration,
+    instance: &str,
+    verdicts: &HashMap<Subject, Verdict>,
+) -> Option<Obstacle> {
+    let held =
+        |service: &&Service| matches!(&service.holder, Holder::Instance(name) if name == instance);
+    let services = configuration.services.iter().filter(held);
+    let halves = services.flat_map(|service| {
+        service
+            .protocols
+            .iter()
+            .map(move |protocol| (service, *protocol))
+    });
+    let mut obstacles = halves.filter_map(|(service, protocol)| {
+        let servers = subjects(service).map(|(subject, ..)| subject);
+        let verdicts: Vec<Verdict> = servers
+            .filter(|subject| subject.protocol == protocol)
+            .map(|subject| verdicts.get(&subject).copied().unwrap_or(Verdict::Unknown))
+            .collect();
+        let service = service.name.clone();
+        if verdicts.contains(&Verdict::Unknown) {
+            Some(Obstacle::NoVerdict { service })
+        } else if !verdicts.contains(&Verdict::Healthy) {
+            Some(Obstacle::NoServer { service, protocol })
+        } else {
+            None
+        }
+    });
+    obstacles.next()
 }
 
 /// Every server of a service, once for each protocol.
@@ -378,6 +427,30 @@ services:
                 (Protocol::Tcp, false, 1, Presence::AsFound),
             ]
         );
+    }
+
+    #[test]
+    fn an_instance_is_ready_with_a_verdict_on_all_and_a_server_for_each_protocol() {
+        let mut configuration = configuration("");
+        configuration.services[0].holder = Holder::Instance("dns".into());
+        let mut verdicts = HashMap::new();
+        let mut say = |protocol, last_octet, verdict| {
+            verdicts.insert(subject(protocol, last_octet), verdict);
+            obstacle(&configuration, "dns", &verdicts)
+        };
+        let unknown = "service resolver has a server without a verdict";
+        let nobody = "service resolver has no healthy server for tcp";
+        for (protocol, last_octet, verdict, expected) in [
+            (Protocol::Udp, 183, Verdict::Healthy, Some(unknown)),
+            (Protocol::Udp, 184, Verdict::Unhealthy, Some(unknown)),
+            (Protocol::Tcp, 183, Verdict::Unhealthy, Some(unknown)),
+            (Protocol::Tcp, 184, Verdict::Unhealthy, Some(nobody)),
+            (Protocol::Tcp, 184, Verdict::Healthy, None),
+        ] {
+            let obstacle = say(protocol, last_octet, verdict).map(|obstacle| obstacle.to_string());
+            assert_eq!(obstacle.as_deref(), expected);
+        }
+        assert_eq!(obstacle(&configuration, "other", &HashMap::new()), None);
     }
 
     #[test]

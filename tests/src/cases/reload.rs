@@ -23,6 +23,11 @@ pub(super) const CASES: &[Case] = &[
     )
     .needing_ipvs(),
     Case::new("reload::a_good_file_is_followed", a_good_file_is_followed).needing_ipvs(),
+    Case::new(
+        "reload::replaced_servers_lose_nothing",
+        replaced_servers_lose_nothing,
+    )
+    .needing_ipvs(),
 ];
 
 fn a_bad_file_changes_nothing(lab: &mut Lab) -> Result<()> {
@@ -145,6 +150,38 @@ fn a_good_file_is_followed(lab: &mut Lab) -> Result<()> {
         first.abs_diff(second) <= 1,
         "not alternating: {first}:{second}"
     );
+    Ok(())
+}
+
+/// The old ones stay until there is a verdict on the new ones.
+fn replaced_servers_lose_nothing(lab: &mut Lab) -> Result<()> {
+    let only = |server: &str| {
+        let one = edited(
+            CONFIGURATION,
+            "      - { address: 192.168.56.184, weight: 1 }\n",
+            "",
+        );
+        edited(
+            &one,
+            "192.168.56.183, weight: 1",
+            &format!("{server}, weight: 1"),
+        )
+    };
+    let pair = Pair::start(lab, CONFIGURATION)?;
+    let ds1 = pair.director(0).clone();
+    let load = pair.ask();
+    for server in SERVERS {
+        director_file(&ds1, &only(server))?;
+        pair.directors[0].signal(Signal::SIGHUP)?;
+        let expected = expected_table(&[(server, 1)]);
+        wait_until("the table follows the file", PATIENCE, || {
+            forwarding::table(&ds1).is_ok_and(|table| table == expected)
+        })?;
+    }
+    sleep(Duration::from_secs(1));
+    let report = load.stop();
+    println!("measured: all servers replaced: {report}");
+    ensure!(report.lost() == 0, "{report}");
     Ok(())
 }
 

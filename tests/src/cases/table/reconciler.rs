@@ -157,7 +157,15 @@ fn expected(before: &Services, desired: &Desired, owned: &BTreeSet<ServiceKey>) 
                 || (wanted.presence == Presence::AsFound && stays(*key))
         });
         let there = there.map(|(key, wanted)| (*key, wanted.destination));
-        services.insert(*key, (wanted.service, there.collect()));
+        let mut destinations: BTreeMap<_, _> = there.collect();
+        // Others stay until there is a verdict on every server that is desired.
+        let mut desired = wanted.destinations.values();
+        if desired.any(|desired| desired.presence == Presence::AsFound) {
+            let found = before.get(key).into_iter().flat_map(|(_, found)| found);
+            let others = found.filter(|(key, _)| !wanted.destinations.contains_key(key));
+            destinations.extend(others.map(|(key, other)| (*key, *other)));
+        }
+        services.insert(*key, (wanted.service, destinations));
     }
     let mut table = Table::new();
     for (key, (service, destinations)) in services {

@@ -116,6 +116,10 @@ pub(super) const CASES: &[Case] = &[
         upkeep::a_reload_without_its_interface_changes_nothing,
     ),
     Case::new(
+        "vrrp::a_director_without_servers_does_not_preempt",
+        upkeep::a_director_without_servers_does_not_preempt,
+    ),
+    Case::new(
         "vrrp::a_renamed_instance_keeps_its_state",
         upkeep::a_renamed_instance_keeps_its_state,
     ),

@@ -12,9 +12,9 @@ use super::{PAUSE, PING_INTERVAL};
 use crate::cases::metrics::Scrape;
 use crate::cases::neighbour::neighbour;
 use crate::lab::{Lab, wait_until};
-use crate::ping;
-use crate::scenario::{PATIENCE, worker};
-use crate::topology::{VIP, director_file};
+use crate::scenario::{CONFIGURATION, PATIENCE, edited, worker};
+use crate::topology::{ANSWERS, DnsPair, VIP, director_file, start_director};
+use crate::{bind, ping};
 
 /// The addresses are looked at once a second; the rest is for a busy machine.
 const BACK_WITHIN: Duration = Duration::from_millis(1200);
@@ -98,7 +98,7 @@ pub(super) fn a_dead_director_s_addresses_go(lab: &mut Lab) -> Result<()> {
         .settings
         .yaml()
         .replace("192.168.56.185", "192.168.56.186");
-    pair.directors[0] = crate::topology::start_director(&pair.hosts[0], &yaml)?;
+    pair.directors[0] = start_director(&pair.hosts[0], &yaml)?;
     wait_until("ds1 holds its new address", PATIENCE, || {
         pair.hosts[0].holds(other)
     })?;
@@ -125,6 +125,33 @@ pub(super) fn a_reload_without_its_interface_changes_nothing(lab: &mut Lab) -> R
     let report = load.stop();
     ensure!(report.lost() == 0, "{report}");
     pair.wait_for_active(0)?;
+    Ok(())
+}
+
+/// A director that sees no real server, for its own reasons perhaps, leaves a working one alone.
+pub(super) fn a_director_without_servers_does_not_preempt(lab: &mut Lab) -> Result<()> {
+    let hosts = DnsPair::with_service_lan_only(lab)?;
+    let one_server = edited(
+        CONFIGURATION,
+        "      - { address: 192.168.56.184, weight: 1 }\n",
+        "",
+    );
+    let yaml = format!("{one_server}dataplane: none\n");
+    let _second = start_director(&hosts.ds2, &yaml)?;
+    wait_until("ds2 is Active, for nobody else is", PATIENCE, || {
+        hosts.ds2.holds(VIP)
+    })?;
+    let _first = start_director(&hosts.ds1, &yaml)?;
+    // Both failures and the time in which it would have taken over, several times.
+    sleep(Duration::from_secs(3));
+    ensure!(
+        hosts.ds2.holds(VIP) && !hosts.ds1.holds(VIP),
+        "it took over without a server"
+    );
+    let _named = bind::start(&hosts.rs1, ANSWERS[0])?;
+    wait_until("ds1 takes over with a server", PATIENCE, || {
+        hosts.ds1.holds(VIP) && !hosts.ds2.holds(VIP)
+    })?;
     Ok(())
 }
 
