@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use lvs_proto::ipvs::Statistics;
 use lvs_system::record;
 use tokio::sync::mpsc::UnboundedSender;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use super::ipvs::{IpvsPlane, OpenPlaneError};
 use super::reconcile::{Outcome, Reconciler, ServiceCounters, left_behind};
@@ -91,9 +91,17 @@ pub fn spawn(
     events: UnboundedSender<TableEvent>,
 ) -> Result<TableThread, SpawnError> {
     let needed = configuration.dataplane == Dataplane::Ipvs && !configuration.services.is_empty();
-    // What a predecessor left must go even if nothing is wanted now.
-    let needed = needed || left_behind(directory)?;
-    let reconciler = if needed { Some(open(directory)?) } else { None };
+    let reconciler = if needed {
+        Some(open(directory)?)
+    } else if left_behind(directory)? {
+        // What a predecessor left must go though nothing is wanted now, but isn't worth failing.
+        let opened = open(directory);
+        opened
+            .inspect_err(|error| warn!(%error, "services of an earlier run may be left behind"))
+            .ok()
+    } else {
+        None
+    };
     let (commands, inbox) = mpsc::channel();
     let keeper = Keeper {
         directory: directory.to_owned(),
