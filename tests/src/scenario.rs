@@ -9,7 +9,7 @@ use crate::dns::Questions;
 use crate::forwarding::{self, Table};
 use crate::lab::{Host, Lab, Process, wait_until};
 use crate::topology::{ANSWERS, DnsPair, VIP, start_director};
-use crate::traffic::{Load, Report};
+use crate::traffic::{Attempt, Load, Outcome, Report};
 
 /// The file that users start from: two servers of weight 1, adverts every 100 ms.
 pub const CONFIGURATION: &str = include_str!(concat!(
@@ -187,6 +187,19 @@ pub fn edited(yaml: &str, from: &str, to: &str) -> String {
 /// How many answers each of the real servers gave.
 pub fn shares(report: &Report) -> [usize; 2] {
     ANSWERS.map(|answer| report.answers_by(&answer.to_string()))
+}
+
+/// Fails when any question was not answered, and says when it was asked and what came instead.
+pub fn nothing_lost(report: &Report) -> Result<()> {
+    let unanswered = |attempt: &&Attempt| !matches!(attempt.outcome, Outcome::Answered { .. });
+    let start = report.attempts.first().map(|attempt| attempt.sent);
+    let losses = report.attempts.iter().filter(unanswered).map(|attempt| {
+        let at = start.map_or(Duration::ZERO, |start| attempt.sent - start);
+        format!("{:?} after {at:.3?}", attempt.outcome)
+    });
+    let losses: Vec<String> = losses.collect();
+    ensure!(losses.is_empty(), "{report}: {}", losses.join(", "));
+    Ok(())
 }
 
 /// Waits until so many questions were asked and their time is over, and returns exactly them.

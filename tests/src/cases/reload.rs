@@ -11,7 +11,8 @@ use crate::forwarding::{self, Table};
 use crate::http;
 use crate::lab::{Host, Lab, wait_until};
 use crate::scenario::{
-    CONFIGURATION, PATIENCE, Pair, SERVERS, edited, expected_table, same_table, shares, weighted,
+    CONFIGURATION, PATIENCE, Pair, SERVERS, edited, expected_table, nothing_lost, same_table,
+    shares, weighted,
 };
 use crate::topology::director_file;
 
@@ -57,7 +58,7 @@ fn a_bad_file_changes_nothing(lab: &mut Lab) -> Result<()> {
     ensure!(pair.directors[0].is_running(), "the director has ended");
     let report = load.stop();
     println!("measured: under bad files: {report}");
-    ensure!(report.lost() == 0, "{report}");
+    nothing_lost(&report)?;
     Ok(())
 }
 
@@ -142,7 +143,7 @@ fn a_good_file_is_followed(lab: &mut Lab) -> Result<()> {
     }
     let report = load.stop();
     println!("measured: under good files: {report}");
-    ensure!(report.lost() == 0, "{report}");
+    nothing_lost(&report)?;
     let load = pair.ask();
     sleep(Duration::from_secs(1));
     let [first, second] = shares(&load.stop());

@@ -14,7 +14,8 @@ use crate::dns::Questions;
 use crate::forwarding;
 use crate::lab::{Lab, wait_until};
 use crate::scenario::{
-    CONFIGURATION, PATIENCE, Pair, SERVERS, expected_table, first, same_table, shares, weighted,
+    CONFIGURATION, PATIENCE, Pair, SERVERS, edited, expected_table, first, nothing_lost,
+    same_table, shares, weighted,
 };
 use crate::topology::{DnsPair, VIP, start_director};
 
@@ -175,19 +176,31 @@ fn a_found_service_is_adopted(lab: &mut Lab) -> Result<()> {
 }
 
 fn weights_hold(lab: &mut Lab) -> Result<()> {
-    const COUNT: usize = 400;
-    let pair = Pair::start(lab, &weighted([1, 3]))?;
-    let fast = Duration::from_millis(10);
-    for (transport, questions) in [
-        ("UDP, one source port", pair.questions().every(fast)),
-        ("TCP", Questions::new(VIP).over_tcp()),
+    // The load may keep busy emulated processors from answering probes in time: weights are what
+    // is looked at here, so a server stays until it misses ten.
+    let lenient = edited(&weighted([1, 3]), "fall: 2", "fall: 10");
+    let pair = Pair::start(lab, &lenient)?;
+    // A TCP connection costs much more than a datagram.
+    let tcp = Questions::new(VIP).over_tcp();
+    for (transport, questions, count) in [
+        (
+            "UDP, one source port",
+            pair.questions().every(Duration::from_millis(10)),
+            400,
+        ),
+        (
+            "TCP",
+            tcp.every(Duration::from_millis(50))
+                .timeout(Duration::from_secs(3)),
+            200,
+        ),
     ] {
-        let report = first(questions.start(&pair.hosts.client), COUNT)?;
+        let report = first(questions.start(&pair.hosts.client), count)?;
         let [light, heavy] = shares(&report);
-        println!("measured: weights 1:3 by {transport}: {light}:{heavy} of {COUNT}");
-        ensure!(report.lost() == 0, "{transport}: {report}");
+        println!("measured: weights 1:3 by {transport}: {light}:{heavy} of {count}");
+        nothing_lost(&report).context(transport)?;
         ensure!(
-            light.abs_diff(COUNT / 4) <= COUNT / 50 && heavy.abs_diff(COUNT * 3 / 4) <= COUNT / 50,
+            light.abs_diff(count / 4) <= count / 50 && heavy.abs_diff(count * 3 / 4) <= count / 50,
             "{transport}: {report}"
         );
     }
