@@ -1,8 +1,8 @@
 //! Where role, verdicts and configuration meet and become desired state.
 //!
 //! The engine holds no sockets and decides nothing about packets: it hears of verdicts, says what
-//! the forwarding table should be, and tells the VRRP thread when this
-//! machine is ready to serve. Called by [`crate::worker`] only.
+//! the forwarding table should be, and tells the VRRP thread when this machine is ready to serve.
+//! Called by [`crate::worker`] only.
 
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
