@@ -14,7 +14,6 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use lvs_system::netlink::{Connection, Protocol};
@@ -61,17 +60,15 @@ struct Report {
 }
 
 /// The worker's end: tells the supervisor what would have to be undone.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Estate {
-    supervisor: Arc<Mutex<UnixStream>>,
+    supervisor: UnixStream,
 }
 
 impl Estate {
     /// Writes to the supervisor through `stream`.
     pub fn new(stream: UnixStream) -> Self {
-        Self {
-            supervisor: Arc::new(Mutex::new(stream)),
-        }
+        Self { supervisor: stream }
     }
 
     /// Reports what an instance holds from now on. Returns when the supervisor can read it.
@@ -82,11 +79,7 @@ impl Estate {
         };
         let mut line = serde_json::to_vec(&report).expect("a report has only string keys");
         line.push(b'\n');
-        let mut stream = self
-            .supervisor
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if let Err(error) = stream.write_all(&line) {
+        if let Err(error) = (&self.supervisor).write_all(&line) {
             // The worker stops by itself when its supervisor is gone.
             warn!(instance, %error, "the supervisor cannot be told what is held");
         }
