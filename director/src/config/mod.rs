@@ -33,8 +33,9 @@ pub use error::{ConfigurationError, Errors};
 use error::{Findings, Origin};
 pub use lvs_proto::ipvs::{Forwarding, Protocol};
 pub use model::{
-    Check, Configuration, Dataplane, Holder, Instance, Metrics, OnePacketScheduling, Probe,
-    RealServer, Service, VersionSettings, VirtualAddress,
+    Check, Configuration, Dataplane, Effect, Holder, Hook, HookState, Instance, Metrics,
+    OnePacketScheduling, Probe, RealServer, Service, Track, TrackedFile, TrackedScript,
+    VersionSettings, VirtualAddress,
 };
 
 /// A configuration file that is valid for every node that it names.

@@ -1,5 +1,7 @@
 //! What the daemon works with: one node's configuration, complete and checked.
 
+mod tracking;
+
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::{NonZeroU8, NonZeroU16};
@@ -10,6 +12,8 @@ use lvs_proto::ipvs::{Forwarding, Protocol, Scheduler};
 use lvs_proto::vrrp::{AdvertInterval, ChecksumForm, Password, Priority, Version, VirtualRouterId};
 
 use serde::{Deserialize, Serialize};
+
+pub use tracking::{Effect, Hook, HookState, Track, TrackedFile, TrackedScript};
 
 /// The configuration of one node.
 #[derive(Clone, Debug, PartialEq, Eq)]
