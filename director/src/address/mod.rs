@@ -113,8 +113,14 @@ impl VirtualAddresses {
     /// # Errors
     /// When the kernel's addresses can't be read.
     pub fn primary_ipv4(&self, connection: &mut Connection) -> Result<Option<Ipv4Addr>, Error> {
-        let virtual_addresses: Vec<Ipv4Addr> =
-            self.configured.iter().map(|vip| vip.address).collect();
+        let virtual_addresses: Vec<Ipv4Addr> = self
+            .configured
+            .iter()
+            .filter_map(|vip| match vip.address {
+                IpAddr::V4(address) => Some(address),
+                IpAddr::V6(_) => None,
+            })
+            .collect();
         address::primary_ipv4(connection, self.interface_index, &virtual_addresses)
     }
 
@@ -123,8 +129,9 @@ impl VirtualAddresses {
             let VirtualAddress {
                 address,
                 prefix_length,
+                ..
             } = *virtual_address;
-            Address::new(self.interface_index, IpAddr::from(address), prefix_length)
+            Address::new(self.interface_index, address, prefix_length)
         })
     }
 }

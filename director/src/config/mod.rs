@@ -33,8 +33,8 @@ pub use error::{ConfigurationError, Errors};
 use error::{Findings, Origin};
 pub use lvs_proto::ipvs::{Forwarding, Protocol};
 pub use model::{
-    Check, Configuration, Dataplane, Effect, Holder, Hook, HookState, Instance, Metrics,
-    OnePacketScheduling, Probe, RealServer, Service, Track, TrackedFile, TrackedScript,
+    AddressScope, Check, Configuration, Dataplane, Effect, Holder, Hook, HookState, Instance,
+    Metrics, OnePacketScheduling, Probe, RealServer, Service, Track, TrackedFile, TrackedScript,
     VersionSettings, VirtualAddress,
 };
 

@@ -1,7 +1,7 @@
 //! Picks one node's values and judges what one value means for another.
 
 use std::collections::HashMap;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use lvs_proto::ipvs::Protocol;
@@ -37,7 +37,7 @@ pub(super) fn configuration(draft: &Draft, node: &str, findings: &mut Findings) 
 }
 
 /// VIPs with the name of the instance that lists each, and where.
-type Vips = HashMap<Ipv4Addr, (String, Origin)>;
+type Vips = HashMap<IpAddr, (String, Origin)>;
 
 /// The instances so far, and what no two of them may share.
 #[derive(Default)]
@@ -96,7 +96,11 @@ impl Instances {
             advert_interval,
             version,
             preempt: preempt.map_or(defaults::PREEMPT, |preempt| preempt.value),
-            addresses: addresses.value.iter().map(|vip| vip.value).collect(),
+            addresses: addresses
+                .value
+                .iter()
+                .map(|vip| vip.value.clone())
+                .collect(),
         });
     }
 }
@@ -190,7 +194,7 @@ impl Services {
         }
         for real_server in &draft.real_servers {
             let address = real_server.value.address;
-            if address == draft.address.value || vips.contains_key(&address) {
+            if address == draft.address.value || vips.contains_key(&address.into()) {
                 let message = format!("{address} is a VIP; write the real server's own address");
                 findings.add(&real_server.origin, message);
             }
@@ -225,7 +229,7 @@ fn holder(
 ) -> Option<Holder> {
     let address = draft.address.value;
     let external = draft.external.as_ref().filter(|external| external.value);
-    match (vips.get(&address), external) {
+    match (vips.get(&address.into()), external) {
         (Some((instance, _)), None) => Some(Holder::Instance(instance.clone())),
         (None, Some(_)) => Some(Holder::External),
         (Some((instance, origin)), Some(external)) => {

@@ -7,7 +7,7 @@ use lvs_proto::vrrp::{ChecksumForm, Password, Priority, Version, VirtualRouterId
 use super::defaults;
 use super::document::Value;
 use super::error::{Findings, Located};
-use super::model::VirtualAddress;
+use super::model::{AddressScope, VirtualAddress};
 use super::per_node::PerNode;
 use super::reader::{self, Mapping, Place};
 
@@ -255,7 +255,10 @@ fn virtual_address(text: &str) -> Result<VirtualAddress, String> {
         }
     }
     Ok(VirtualAddress {
-        address,
+        address: address.into(),
         prefix_length,
+        interface: None,
+        scope: AddressScope::default(),
+        label: None,
     })
 }

@@ -435,7 +435,14 @@ fn protocol_configuration(settings: &Settings, primary_address: Ipv4Addr) -> vrr
         virtual_router: settings.virtual_router_id,
         priority: settings.priority,
         interval: settings.advert_interval,
-        addresses: settings.addresses.iter().map(|vip| vip.address).collect(),
+        addresses: settings
+            .addresses
+            .iter()
+            .filter_map(|vip| match vip.address {
+                IpAddr::V4(address) => Some(address),
+                IpAddr::V6(_) => None,
+            })
+            .collect(),
         preempt: settings.preempt,
         password: match &settings.version {
             VersionSettings::V2 { password } => password.clone(),

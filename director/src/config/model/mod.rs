@@ -1,19 +1,17 @@
 //! What the daemon works with: one node's configuration, complete and checked.
 
 mod tracking;
+mod vrrp;
 
-use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::{NonZeroU8, NonZeroU16};
 use std::time::Duration;
 
 use lvs_proto::dns::{Name, RecordType};
 use lvs_proto::ipvs::{Forwarding, Protocol, Scheduler};
-use lvs_proto::vrrp::{AdvertInterval, ChecksumForm, Password, Priority, Version, VirtualRouterId};
-
-use serde::{Deserialize, Serialize};
 
 pub use tracking::{Effect, Hook, HookState, Track, TrackedFile, TrackedScript};
+pub use vrrp::{AddressScope, Instance, VersionSettings, VirtualAddress};
 
 /// The configuration of one node.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,67 +40,6 @@ pub enum Dataplane {
 pub struct Metrics {
     /// The address and TCP port to listen on.
     pub listen: SocketAddr,
-}
-
-/// A virtual router on this node.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Instance {
-    /// Its name in logs, metrics and commands.
-    pub name: String,
-    /// The interface that carries its adverts and VIPs: at most 15 bytes.
-    pub interface: String,
-    /// Which virtual router of the LAN it is.
-    pub virtual_router_id: VirtualRouterId,
-    /// 1 to 254.
-    pub priority: Priority,
-    /// What the version can say on the wire.
-    pub advert_interval: AdvertInterval,
-    /// The protocol version with what only that version has.
-    pub version: VersionSettings,
-    /// Whether it takes over from an Active of lower priority.
-    pub preempt: bool,
-    /// The VIPs: 1 to 255.
-    pub addresses: Vec<VirtualAddress>,
-}
-
-/// The protocol version of an instance, with what only that version has.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum VersionSettings {
-    /// Version 2 (RFC 3768).
-    V2 {
-        /// The password that adverts carry, if any.
-        password: Option<Password>,
-    },
-    /// Version 3 (RFC 9568).
-    V3 {
-        /// What the checksums of our adverts cover; both forms are accepted.
-        checksum: ChecksumForm,
-    },
-}
-
-impl VersionSettings {
-    /// The bare version.
-    pub fn version(&self) -> Version {
-        match self {
-            Self::V2 { .. } => Version::V2,
-            Self::V3 { .. } => Version::V3,
-        }
-    }
-}
-
-/// A VIP as it stands on an interface.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct VirtualAddress {
-    /// A unicast address that is neither its network's own address nor its broadcast address.
-    pub address: Ipv4Addr,
-    /// 1 to 32.
-    pub prefix_length: u8,
-}
-
-impl fmt::Display for VirtualAddress {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}/{}", self.address, self.prefix_length)
-    }
 }
 
 /// A virtual service: an address, a port and protocols, spread over real servers.
