@@ -5,6 +5,7 @@
 //! call them with bytes and with the present time.
 
 mod authentication;
+pub mod hmac;
 mod instance;
 mod packet;
 mod timers;
