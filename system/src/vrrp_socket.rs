@@ -5,7 +5,7 @@ use std::io::IoSlice;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
-use lvs_proto::vrrp::{IP_PROTOCOL, MULTICAST_GROUP, TIME_TO_LIVE};
+use lvs_proto::vrrp::{IP_PROTOCOL, MULTICAST_GROUP_IPV4, TIME_TO_LIVE};
 use nix::errno::Errno;
 use nix::libc;
 use nix::sys::socket::{ControlMessage, MsgFlags, SockaddrIn, recv, sendmsg};
@@ -37,7 +37,7 @@ impl VrrpSocket {
         // Without this, groups that other programs have joined would be delivered too.
         socket.set_multicast_all_v4(false)?;
         socket.join_multicast_v4_n(
-            &MULTICAST_GROUP,
+            &MULTICAST_GROUP_IPV4,
             &InterfaceIndexOrAddress::Index(interface_index),
         )?;
         Ok(Self {
@@ -62,7 +62,10 @@ impl VrrpSocket {
             &[IoSlice::new(message)],
             &[ControlMessage::Ipv4PacketInfo(&information)],
             MsgFlags::MSG_DONTWAIT,
-            Some(&SockaddrIn::from(SocketAddrV4::new(MULTICAST_GROUP, 0))),
+            Some(&SockaddrIn::from(SocketAddrV4::new(
+                MULTICAST_GROUP_IPV4,
+                0,
+            ))),
         )?;
         Ok(())
     }

@@ -3,12 +3,11 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use lvs_proto::arp;
 use lvs_proto::vrrp::{
-    self, Action, Advert, ChecksumForm, Datagram, Instance, MULTICAST_GROUP, Rejection, Transition,
-    VirtualRouterId,
+    self, Action, Advert, ChecksumForm, Datagram, Instance, Rejection, Transition, VirtualRouterId,
 };
 use lvs_system::link::{self, Link};
 use lvs_system::netlink::Connection;
@@ -98,7 +97,7 @@ pub(super) struct Router {
     send_failing: bool,
     announce_failing: bool,
     address_failure: Option<String>,
-    complained: BTreeMap<(Ipv4Addr, Rejection), Instant>,
+    complained: BTreeMap<(IpAddr, Rejection), Instant>,
 }
 
 impl Router {
@@ -188,6 +187,11 @@ impl Router {
         &mut self.instance
     }
 
+    /// Whether it has stopped, and holds nothing.
+    pub(super) fn has_left(&mut self) -> bool {
+        self.instance.state() == vrrp::State::Initialize
+    }
+
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         [self.instance.poll_timeout(), self.keeper.due()]
             .into_iter()
@@ -205,7 +209,7 @@ impl Router {
             interface: self.link.name.clone(),
             interface_index: self.link.index,
             addresses: self.keeper.addresses().configured().to_vec(),
-            source: self.instance.configuration().primary_address,
+            source: self.primary(),
             resignation: self.message(&self.instance.resignation()),
         })
     }
@@ -241,7 +245,7 @@ impl Router {
         }
         let primary = match self.keeper.addresses().primary_ipv4(route) {
             Ok(Some(primary)) => primary,
-            Ok(None) | Err(_) => self.instance.configuration().primary_address,
+            Ok(None) | Err(_) => self.primary(),
         };
         self.instance
             .handle_configuration(now, protocol_configuration(settings, primary));
@@ -268,7 +272,7 @@ impl Router {
                     return;
                 }
             };
-            let datagram = match Datagram::parse(packet) {
+            let datagram = match Datagram::from_ipv4_packet(packet) {
                 Ok(datagram) => datagram,
                 Err(rejection) => {
                     self.metrics.rejected(rejection);
@@ -281,11 +285,11 @@ impl Router {
             {
                 continue;
             }
-            let heard = datagram
-                .advert()
-                .and_then(|(advert, _)| self.instance.handle_advert(now, datagram.source, &advert));
+            let heard = self
+                .instance
+                .handle_datagram(now, SystemTime::now(), &datagram);
             match heard {
-                Ok(()) => self.metrics.received(),
+                Ok(_) => self.metrics.received(),
                 Err(rejection) => {
                     self.metrics.rejected(rejection);
                     self.complain(now, datagram.source, rejection);
@@ -296,7 +300,7 @@ impl Router {
 
     /// One line for each neighbour, kind of fault and while: the counters say how often. Another
     /// virtual router on the LAN is nobody's fault.
-    fn complain(&mut self, now: Instant, source: Ipv4Addr, rejection: Rejection) {
+    fn complain(&mut self, now: Instant, source: IpAddr, rejection: Rejection) {
         if rejection == Rejection::VirtualRouter {
             return;
         }
@@ -329,7 +333,8 @@ impl Router {
                     self.report_failures(&upkeep.failures);
                     estate.record(&self.name, self.holding());
                 }
-                Action::Announce { repeat } => self.announce(repeat),
+                Action::Announce => self.announce(1),
+                Action::HandoverUnanswered => {}
                 Action::Report(Transition { from, to, reason }) => {
                     info!(instance = %self.name, %from, %to, %reason, "vrrp state changed");
                     self.metrics.transition(to);
@@ -373,7 +378,7 @@ impl Router {
     }
 
     fn send(&mut self, advert: &Advert) {
-        let source = self.instance.configuration().primary_address;
+        let source = self.primary();
         match self.socket.send(&self.message(advert), source) {
             Ok(()) => {
                 self.metrics.sent();
@@ -390,7 +395,15 @@ impl Router {
 
     fn message(&self, advert: &Advert) -> Vec<u8> {
         let source = self.instance.configuration().primary_address;
-        advert.to_bytes(source, MULTICAST_GROUP, self.checksum_form)
+        let destination = vrrp::Family::Ipv4.multicast_group();
+        advert.to_bytes(source, destination, self.checksum_form)
+    }
+
+    fn primary(&self) -> Ipv4Addr {
+        match self.instance.configuration().primary_address {
+            IpAddr::V4(address) => address,
+            IpAddr::V6(_) => Ipv4Addr::UNSPECIFIED,
+        }
     }
 
     /// Only what is there is announced, or traffic would come to nobody.
@@ -435,19 +448,20 @@ fn protocol_configuration(settings: &Settings, primary_address: Ipv4Addr) -> vrr
         virtual_router: settings.virtual_router_id,
         priority: settings.priority,
         interval: settings.advert_interval,
-        addresses: settings
-            .addresses
-            .iter()
-            .filter_map(|vip| match vip.address {
-                IpAddr::V4(address) => Some(address),
-                IpAddr::V6(_) => None,
-            })
-            .collect(),
+        accepted_intervals: vrrp::AcceptedIntervals::around(settings.advert_interval),
+        addresses: settings.addresses.iter().map(|vip| vip.address).collect(),
         preempt: settings.preempt,
-        password: match &settings.version {
-            VersionSettings::V2 { password } => password.clone(),
-            VersionSettings::V3 { .. } => None,
+        preempt_delay: Duration::ZERO,
+        authentication: match &settings.version {
+            VersionSettings::V2 {
+                password: Some(password),
+            } => vrrp::Authentication::Password(password.clone()),
+            _ => vrrp::Authentication::None,
         },
-        primary_address,
+        also_accept: vrrp::AlsoAccept::default(),
+        peers: vrrp::Peers::Multicast,
+        checksum: checksum_form(settings),
+        primary_address: primary_address.into(),
+        announcements: vrrp::Announcements::default(),
     }
 }

@@ -133,6 +133,7 @@ impl Routers {
             estate,
             inbox,
             wake: Arc::clone(&wake),
+            stopping: false,
         };
         let thread = thread::Builder::new()
             .name("vrrp".into())
@@ -152,6 +153,7 @@ struct Reactor {
     estate: Estate,
     inbox: mpsc::Receiver<Command>,
     wake: Arc<EventFd>,
+    stopping: bool,
 }
 
 impl Reactor {
@@ -170,13 +172,15 @@ impl Reactor {
             for router in &mut self.routers {
                 router.receive(Instant::now());
             }
-            let stop = self.take_commands();
+            if !self.stopping {
+                self.take_commands();
+            }
             let now = Instant::now();
             for router in &mut self.routers {
                 router.instance().handle_timeout(now);
                 router.act(&mut self.route, &self.estate, now);
             }
-            if stop {
+            if self.stopping && self.routers.iter_mut().all(Router::has_left) {
                 return;
             }
             self.wait();
@@ -196,8 +200,7 @@ impl Reactor {
         }
     }
 
-    /// Whether to stop.
-    fn take_commands(&mut self) -> bool {
+    fn take_commands(&mut self) {
         // Non-blocking: an error says that nobody has woken us.
         let _ = self.wake.read();
         loop {
@@ -214,11 +217,12 @@ impl Reactor {
                 }
                 Ok(Command::Stop) | Err(TryRecvError::Disconnected) => {
                     for router in &mut self.routers {
-                        router.instance().handle_stop();
+                        router.instance().handle_stop(Instant::now());
                     }
-                    return true;
+                    self.stopping = true;
+                    return;
                 }
-                Err(TryRecvError::Empty) => return false,
+                Err(TryRecvError::Empty) => return,
             }
         }
     }
@@ -254,7 +258,7 @@ impl Reactor {
                 }
                 None => {
                     // It lets go of its addresses before others may want them.
-                    router.instance().handle_stop();
+                    router.instance().handle_abandon(now);
                     router.act(route, estate, now);
                 }
             }

@@ -1,171 +1,70 @@
 //! The state machine of one virtual router (RFC 9568, section 6; RFC 3768, section 6).
 //!
-//! Pure: adverts, timeouts and commands go in together with the present time, [`Action`]s come out
+//! Pure: datagrams, timeouts and commands go in together with the present time, [`Action`]s come out
 //! of [`Instance::poll_action`], and [`Instance::poll_timeout`] says when to come back. The caller
-//! reads all queued adverts before it lets a timer expire.
+//! reads all queued datagrams before it lets a timer expire.
+//!
+//! Beyond the RFC: a router that was stopped or starved for longer than the others would wait steps
+//! down before it sends anything; a planned handover keeps the addresses until the next Active was
+//! heard; something outside may keep a router in [`State::Fault`].
 
-use core::fmt;
-use core::net::Ipv4Addr;
+use core::net::IpAddr;
 use core::time::Duration;
-use std::collections::VecDeque;
-use std::time::Instant;
+use std::collections::{BTreeSet, VecDeque};
+use std::time::{Instant, SystemTime};
 
+use super::announcing::Announcing;
 use super::{
-    Advert, AdvertInterval, Password, Priority, Rejection, Timer, TimerTable, Version,
-    VirtualRouterId,
+    Action, Active, Advert, Aside, Authentication, ChecksumForm, Configuration, Datagram, Family,
+    Fault, Heard, Margins, Ownership, Peers, Priority, Reason, Received, Rejection, State, Timer,
+    TimerTable, Transition, Version, hmac, packet,
 };
 
-/// Adds to a promotion's announcement for switches and hosts that missed it.
-const SECOND_ANNOUNCEMENT: Duration = Duration::from_secs(5);
-/// An Active goes on announcing, for neighbours that learned something else meanwhile.
-const ANNOUNCEMENT_REFRESH: Duration = Duration::from_secs(60);
-/// A burst follows another no sooner, whatever others do.
-const BURST_PAUSE: Duration = Duration::from_secs(1);
-const BURST: u8 = 5;
+/// The least time that a router which hands over waits for another to be heard.
+const HANDOVER_LEAST: Duration = Duration::from_secs(1);
+/// And the longest, so that stopping ends.
+const HANDOVER_MOST: Duration = Duration::from_secs(8);
+/// What is on its way to this machine when the next Active announces itself is still answered.
+const LINGER: Duration = Duration::from_millis(20);
 
-/// What one router knows of a virtual router before the protocol starts.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Configuration {
-    /// Which version to speak and to accept.
-    pub version: Version,
-    /// The number on the wire.
-    pub virtual_router: VirtualRouterId,
-    /// Own priority.
-    pub priority: Priority,
-    /// Own interval.
-    pub interval: AdvertInterval,
-    /// The virtual addresses, in the order in which they are sent.
-    pub addresses: Vec<Ipv4Addr>,
-    /// Whether a Backup takes over from an Active of lower priority.
-    pub preempt: bool,
-    /// Version 2 only.
-    pub password: Option<Password>,
-    /// Source address of own adverts; the larger one wins between equal priorities.
-    pub primary_address: Ipv4Addr,
+#[derive(Clone, Copy, Debug)]
+struct Handover {
+    then: Afterwards,
+    heard: Option<IpAddr>,
 }
 
-/// RFC 9568, section 6.4.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum State {
-    /// Not running.
-    Initialize,
-    /// Watches the Active.
-    Backup,
-    /// Holds the addresses.
-    Active,
-}
-
-impl State {
-    /// All states.
-    pub const ALL: [Self; 3] = [Self::Initialize, Self::Backup, Self::Active];
-}
-
-impl fmt::Display for State {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.pad(match self {
-            Self::Initialize => "initialize",
-            Self::Backup => "backup",
-            Self::Active => "active",
-        })
-    }
-}
-
-/// Whether the addresses are on this machine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ownership {
-    /// They are not.
-    Absent,
-    /// Found at start, left by a predecessor: kept until another Active is heard.
-    Adopting,
-    /// Held by an Active.
-    Held,
-}
-
-/// Why a state was left.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reason {
-    /// The protocol started.
-    Started,
-    /// No Active was heard for the active-down interval.
-    NothingHeard,
-    /// The Active said that it leaves, and nobody better answered.
-    ActiveLeft,
-    /// The Active has a lower priority.
-    Preempting {
-        /// Its address.
-        active: Ipv4Addr,
-        /// Its priority.
-        priority: u8,
-    },
-    /// Another router has a higher priority, or the same and a larger address.
-    Outranked {
-        /// Its address.
-        by: Ipv4Addr,
-        /// Its priority.
-        priority: u8,
-    },
-    /// The protocol stops.
-    Stopped,
-}
-
-impl fmt::Display for Reason {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Started => formatter.write_str("started"),
-            Self::NothingHeard => formatter.write_str("no active router heard"),
-            Self::ActiveLeft => formatter.write_str("the active router left"),
-            Self::Preempting { active, priority } => {
-                write!(formatter, "preempting {active} with priority {priority}")
-            }
-            Self::Outranked { by, priority } => {
-                write!(formatter, "outranked by {by} with priority {priority}")
-            }
-            Self::Stopped => formatter.write_str("stopped"),
-        }
-    }
-}
-
-/// A change of state.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Transition {
-    /// The state left.
-    pub from: State,
-    /// The state entered.
-    pub to: State,
-    /// Why.
-    pub reason: Reason,
-}
-
-/// What the caller has to do, in order.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Action {
-    /// Send this advert.
-    SendAdvert(Advert),
-    /// Put the addresses on the interface; those that are there already stay.
-    AddAddresses,
-    /// Take the addresses off the interface.
-    RemoveAddresses,
-    /// Send a gratuitous ARP for each address, that many times.
-    Announce {
-        /// How many packets for each address.
-        repeat: u8,
-    },
-    /// Tell whoever wants to know.
-    Report(Transition),
+#[derive(Clone, Copy, Debug)]
+enum Afterwards {
+    StandAside(Aside),
+    Stop,
 }
 
 /// One virtual router.
 #[derive(Clone, Debug)]
 pub struct Instance {
     configuration: Configuration,
+    priority: Priority,
     state: State,
+    last_transition: Option<(Instant, Transition)>,
     ownership: Ownership,
     ready: bool,
-    /// The Active's interval as its last accepted advert said it (`Active_Adver_Interval`).
-    heard_interval: Option<Duration>,
-    announced_at: Option<Instant>,
+    /// Another member of the group can't be Active now.
+    held_back: bool,
+    aside: Option<Aside>,
+    handover: Option<Handover>,
+    faults: BTreeSet<Fault>,
+    active: Option<Active>,
+    /// The interval of the Active that is followed (`Active_Adver_Interval`), and its version.
+    followed: Option<(Version, Duration)>,
+    /// When a lower Active was heard first, that may be preempted after the delay.
+    lower_since: Option<Instant>,
+    /// When the last advert was sent, as Active.
+    sent_at: Option<Instant>,
     /// Why this Backup would become Active if nothing else is heard.
     promotion: Reason,
+    margins: Margins,
+    announcing: Announcing,
+    seals: Option<(hmac::Sealer, hmac::Verifier)>,
     timers: TimerTable,
     actions: VecDeque<Action>,
 }
@@ -175,15 +74,26 @@ impl Instance {
     /// [`Self::handle_ready`].
     pub fn new(configuration: Configuration) -> Self {
         Self {
-            heard_interval: None,
-            announced_at: None,
-            configuration,
+            seals: seals(&configuration),
+            priority: configuration.priority,
             state: State::Initialize,
+            last_transition: None,
             ownership: Ownership::Absent,
             ready: false,
+            held_back: false,
+            aside: None,
+            handover: None,
+            faults: BTreeSet::new(),
+            active: None,
+            followed: None,
+            lower_since: None,
+            sent_at: None,
             promotion: Reason::NothingHeard,
+            margins: Margins::default(),
+            announcing: Announcing::default(),
             timers: TimerTable::default(),
             actions: VecDeque::new(),
+            configuration,
         }
     }
 
@@ -202,6 +112,71 @@ impl Instance {
         &self.configuration
     }
 
+    /// The priority in force.
+    pub fn priority(&self) -> Priority {
+        self.priority
+    }
+
+    /// The last change of state, and when it was.
+    pub fn last_transition(&self) -> Option<(Instant, Transition)> {
+        self.last_transition
+    }
+
+    /// Another router that was heard as Active last, whether or not it still is.
+    pub fn active(&self) -> Option<&Active> {
+        self.active.as_ref()
+    }
+
+    /// What keeps it from taking part.
+    pub fn faults(&self) -> impl Iterator<Item = Fault> + '_ {
+        self.faults.iter().copied()
+    }
+
+    /// How long it leaves a lower Active alone because it was asked to.
+    pub fn aside(&self) -> Option<Aside> {
+        self.aside
+    }
+
+    /// How close to a needless failover it came in its present state.
+    pub fn margins(&self) -> Margins {
+        self.margins
+    }
+
+    /// Whether it could preempt but for what its group says.
+    pub fn is_ready(&self) -> bool {
+        self.ready
+    }
+
+    /// How long this router waits for an Active that has fallen silent (`Active_Down_Interval`).
+    pub fn active_down_interval(&self) -> Duration {
+        self.priority
+            .active_down_interval(self.configuration.version, self.active_interval())
+    }
+
+    /// How long after its last advert an Active must expect that another has taken over: three
+    /// intervals and the skew time of the best Backup that there may be.
+    pub fn stall_limit(&self) -> Duration {
+        const BEST_BACKUP: u8 = 254;
+        let Configuration {
+            version, interval, ..
+        } = self.configuration;
+        let best = Priority::new(BEST_BACKUP).unwrap_or(Priority::OWNER);
+        best.active_down_interval(version, interval.get())
+    }
+
+    /// Whether this router is Active and was stopped or starved for so long that another has taken
+    /// over. It must send nothing then; [`Self::handle_timeout`] makes it step down.
+    pub fn has_stalled(&self, now: Instant) -> bool {
+        let handed_over = self
+            .handover
+            .is_some_and(|handover| handover.heard.is_some());
+        self.state == State::Active
+            && !handed_over
+            && self
+                .sent_at
+                .is_some_and(|sent_at| now.saturating_duration_since(sent_at) > self.stall_limit())
+    }
+
     /// The next thing to do, or `None` until the next event.
     pub fn poll_action(&mut self) -> Option<Action> {
         self.actions.pop_front()
@@ -217,16 +192,33 @@ impl Instance {
         self.advert(0)
     }
 
+    /// The bytes of an advert for one destination. `wall` is the time of day, which only a trailer
+    /// carries.
+    pub fn encode(&mut self, advert: &Advert, destination: IpAddr, wall: SystemTime) -> Vec<u8> {
+        let source = self.configuration.primary_address;
+        let mut message = advert.to_bytes(source, destination, self.configuration.checksum);
+        if let Some((sealer, _)) = &mut self.seals {
+            sealer.seal(&mut message, source, wall);
+            if self.configuration.family() == Family::Ipv6 {
+                packet::renew_checksum(&mut message, source, destination);
+            }
+        }
+        message
+    }
+
     /// Starts the protocol (RFC 9568, section 6.4.1). `found` says that the addresses are on the
     /// machine already, left by a predecessor.
     pub fn handle_start(&mut self, now: Instant, found: bool) {
         if found {
             self.ownership = Ownership::Adopting;
         }
-        if self.configuration.priority == Priority::OWNER {
+        if let Some(fault) = self.faults.first().copied() {
+            self.give_up_addresses();
+            self.enter(now, State::Fault, Reason::Fault(fault));
+        } else if self.priority == Priority::OWNER {
             self.become_active(now, Reason::Started);
         } else {
-            self.enter(State::Backup, Reason::Started);
+            self.enter(now, State::Backup, Reason::Started);
             self.restart_active_down(now);
         }
     }
@@ -238,93 +230,248 @@ impl Instance {
         self.ready = ready;
     }
 
-    /// Leaves: an Active says so to the others first (RFC 9568, sections 6.4.2 and 6.4.3).
-    pub fn handle_stop(&mut self) {
-        if self.state == State::Active {
+    /// Whether another member of its group can't be Active now: it leaves a lower Active alone.
+    pub(super) fn hold_back(&mut self, held_back: bool) {
+        self.held_back = held_back;
+    }
+
+    /// The priority in force changes, because something tracked did. An owner's never does.
+    pub fn handle_priority(&mut self, now: Instant, priority: Priority) {
+        self.step_down_if_stalled(now);
+        if self.priority == priority || self.configuration.priority == Priority::OWNER {
+            return;
+        }
+        self.priority = priority;
+        match self.state {
+            State::Backup => self.hasten_active_down(now),
+            State::Active if self.handover.is_none() => self.send_advert(now),
+            State::Active | State::Initialize | State::Fault => {}
+        }
+    }
+
+    /// Something begins or ceases to keep this router from taking part. An Active leaves at once.
+    pub fn handle_fault(&mut self, now: Instant, fault: Fault, present: bool) {
+        self.step_down_if_stalled(now);
+        if present {
+            self.faults.insert(fault);
+        } else {
+            self.faults.remove(&fault);
+        }
+        match (self.faults.first().copied(), self.state) {
+            (_, State::Initialize) => {}
+            (Some(fault), State::Backup | State::Active) => {
+                if self.state == State::Active && self.handover.is_none() {
+                    self.actions
+                        .push_back(Action::SendAdvert(self.resignation()));
+                }
+                let stopping = self.is_stopping();
+                self.leave();
+                if stopping {
+                    self.enter(now, State::Initialize, Reason::Stopped);
+                } else {
+                    self.enter(now, State::Fault, Reason::Fault(fault));
+                }
+            }
+            (None, State::Fault) if self.priority == Priority::OWNER => {
+                self.become_active(now, Reason::Recovered);
+            }
+            (None, State::Fault) => {
+                self.enter(now, State::Backup, Reason::Recovered);
+                self.restart_active_down(now);
+            }
+            (Some(_), State::Fault) | (None, State::Backup | State::Active) => {}
+        }
+    }
+
+    /// Hands over, and leaves a lower Active alone then.
+    ///
+    /// An Active says that it leaves and goes on holding the addresses until another was heard; if
+    /// that doesn't happen it stays Active, and says [`Action::HandoverUnanswered`].
+    pub fn handle_handover(&mut self, now: Instant, aside: Aside) {
+        self.step_down_if_stalled(now);
+        match (self.state, &mut self.handover) {
+            (State::Active, Some(_)) => {}
+            (State::Active, None) => self.hand_over(now, Afterwards::StandAside(aside)),
+            _ => self.aside = Some(aside),
+        }
+    }
+
+    /// Ends what [`Self::handle_handover`] asked for.
+    pub fn handle_release(&mut self) {
+        self.aside = None;
+    }
+
+    /// Leaves: an Active hands over first (RFC 9568, sections 6.4.2 and 6.4.3). The state is
+    /// [`State::Initialize`] when it's done, after 8 s at most; a second call ends it at once.
+    pub fn handle_stop(&mut self, now: Instant) {
+        self.step_down_if_stalled(now);
+        if self.state == State::Active && !self.is_stopping() {
+            match &mut self.handover {
+                Some(handover) => handover.then = Afterwards::Stop,
+                None => self.hand_over(now, Afterwards::Stop),
+            }
+            return;
+        }
+        self.leave();
+        if self.state != State::Initialize {
+            self.enter(now, State::Initialize, Reason::Stopped);
+        }
+    }
+
+    /// Leaves at once, without waiting for another Active.
+    pub fn handle_abandon(&mut self, now: Instant) {
+        if self.state == State::Active && self.handover.is_none() && !self.has_stalled(now) {
             self.actions
                 .push_back(Action::SendAdvert(self.resignation()));
         }
-        self.give_up_addresses();
-        self.timers.stop_all();
+        self.leave();
         if self.state != State::Initialize {
-            self.enter(State::Initialize, Reason::Stopped);
+            self.enter(now, State::Initialize, Reason::Stopped);
+        }
+    }
+
+    /// Becomes Active because its group does.
+    pub(super) fn handle_promote(&mut self, now: Instant) {
+        if self.state == State::Backup {
+            self.become_active(now, Reason::Group);
+        }
+    }
+
+    /// Becomes Backup because its group does, and says so on the LAN.
+    pub(super) fn handle_yield(&mut self, now: Instant) {
+        if self.state != State::Active {
+            return;
+        }
+        if self.handover.is_none() && !self.has_stalled(now) {
+            self.actions
+                .push_back(Action::SendAdvert(self.resignation()));
+        }
+        let stopping = self.is_stopping();
+        self.leave();
+        if stopping {
+            self.enter(now, State::Initialize, Reason::Stopped);
+        } else {
+            self.enter(now, State::Backup, Reason::Group);
+            self.restart_active_down(now);
         }
     }
 
     /// Goes on with another configuration of the same virtual router, in the same state.
     pub fn handle_configuration(&mut self, now: Instant, configuration: Configuration) {
+        self.step_down_if_stalled(now);
         let addresses_changed = configuration.addresses != self.configuration.addresses;
+        self.configure_seals(&configuration);
+        let tracked = i32::from(self.priority.get()) - i32::from(self.configuration.priority.get());
+        self.priority = if self.configuration.priority == Priority::OWNER {
+            configuration.priority
+        } else {
+            configuration.priority.adjusted(tracked)
+        };
         self.configuration = configuration;
         match self.state {
-            State::Initialize => {}
-            State::Backup => {
-                // Sooner perhaps, never later: the Active may be dying at this moment.
-                let deadline = self.timers.get(Timer::ActiveDown);
-                let renewed = now + self.active_down_interval();
-                self.timers.set(
-                    Timer::ActiveDown,
-                    deadline.map_or(renewed, |due| due.min(renewed)),
-                );
-            }
+            State::Initialize | State::Fault => {}
+            State::Backup => self.hasten_active_down(now),
             State::Active => {
                 self.actions.push_back(Action::AddAddresses);
-                self.send_advert(now);
-                if addresses_changed {
-                    self.announce(now);
+                if self.handover.is_none() {
+                    self.send_advert(now);
+                    if addresses_changed {
+                        let how = self.configuration.announcements;
+                        self.announcing.promoted(now, &how);
+                        self.announce_round(now);
+                    }
                 }
             }
         }
     }
 
-    /// Takes an advert that another router sent from `source`.
+    /// Takes a datagram that the interface received. `wall` is the time of day, which only a trailer
+    /// is compared with.
     ///
-    /// The reason is returned if our configuration doesn't allow it; then nothing has changed.
-    pub fn handle_advert(
+    /// # Errors
+    /// Why it was discarded (RFC 9568, section 7.1); then nothing has changed.
+    pub fn handle_datagram(
         &mut self,
         now: Instant,
-        source: Ipv4Addr,
-        advert: &Advert,
-    ) -> Result<(), Rejection> {
-        self.check(source, advert)?;
-        if self.ownership == Ownership::Adopting && advert.priority != 0 {
-            self.give_up_addresses();
-        }
-        match self.state {
-            State::Initialize => {}
-            State::Backup => self.hear_as_backup(now, source, advert),
-            State::Active => self.hear_as_active(now, source, advert),
-        }
-        Ok(())
+        wall: SystemTime,
+        datagram: &Datagram<'_>,
+    ) -> Result<Heard, Rejection> {
+        self.check_delivery(datagram)?;
+        let received = datagram.read()?;
+        self.check_content(datagram.source, &received)?;
+        let authenticated = self.check_seal(datagram, &received, wall)?;
+        self.step_down_if_stalled(now);
+        let Received { advert, form, .. } = received;
+        self.hear(now, datagram.source, &advert, form, authenticated);
+        let own = &self.configuration;
+        let sorted = |addresses: &[IpAddr]| {
+            let mut sorted = addresses.to_vec();
+            sorted.sort_unstable();
+            sorted
+        };
+        Ok(Heard {
+            addresses_differ: advert.addresses != own.addresses
+                && sorted(&advert.addresses) != sorted(&own.addresses),
+            interval_differs: advert.interval != own.interval,
+            first_address_not_link_local: matches!(
+                advert.addresses.first(),
+                Some(IpAddr::V6(first)) if !first.is_unicast_link_local()
+            ),
+            form,
+            advert,
+        })
     }
 
     /// Lets every timer expire that is due at `now`.
     pub fn handle_timeout(&mut self, now: Instant) {
+        self.step_down_if_stalled(now);
         while let Some((timer, deadline)) = self.timers.expire(now) {
+            let late = now.saturating_duration_since(deadline);
             match timer {
-                Timer::ActiveDown => {
-                    self.become_active(now, self.promotion);
+                // Stopped or starved for a whole interval, it can't tell silence from deafness.
+                Timer::ActiveDown if late >= self.active_down_interval() => {
+                    self.restart_active_down(now);
                 }
+                Timer::ActiveDown => self.become_active(now, self.promotion),
                 Timer::Advert => {
+                    self.margins.longest_lateness = self.margins.longest_lateness.max(late);
+                    if self.handover.is_some() {
+                        self.resign(now);
+                    } else {
+                        self.send_advert(now);
+                    }
                     // From the deadline, so that the rate doesn't drift; from now after a stall.
-                    self.send_advert(now);
                     let next = deadline + self.configuration.interval.get();
                     if next > now {
                         self.timers.set(Timer::Advert, next);
                     }
                 }
-                Timer::Announce => {
-                    self.announced_at = Some(now);
-                    self.actions.push_back(Action::Announce { repeat: 1 });
-                    self.timers.set(Timer::Announce, now + ANNOUNCEMENT_REFRESH);
-                }
+                Timer::Announce => self.announce_round(now),
+                Timer::Handover => self.end_handover(now),
             }
         }
     }
 
-    /// RFC 9568, section 7.1, as far as it depends on the configuration.
-    fn check(&self, source: Ipv4Addr, advert: &Advert) -> Result<(), Rejection> {
+    /// How the datagram came.
+    fn check_delivery(&self, datagram: &Datagram<'_>) -> Result<(), Rejection> {
         let own = &self.configuration;
-        if advert.version != own.version {
+        let multicast = datagram.destination.is_multicast();
+        if multicast != (own.peers == Peers::Multicast)
+            || Family::of(datagram.source) != own.family()
+        {
+            return Err(Rejection::Destination);
+        }
+        if datagram.hop_limit < own.peers.minimum_hop_limit() {
+            return Err(Rejection::TimeToLive);
+        }
+        Ok(())
+    }
+
+    /// RFC 9568, section 7.1, and RFC 3768, section 7.1, as far as they depend on the configuration.
+    fn check_content(&self, source: IpAddr, received: &Received) -> Result<(), Rejection> {
+        let own = &self.configuration;
+        let advert = &received.advert;
+        if advert.version != own.version && own.also_accept.version != Some(advert.version) {
             return Err(Rejection::Version);
         }
         if advert.virtual_router != own.virtual_router {
@@ -333,33 +480,123 @@ impl Instance {
         if source == own.primary_address {
             return Err(Rejection::OwnAddress);
         }
+        if let Peers::Unicast { addresses, .. } = &own.peers
+            && !addresses.contains(&source)
+        {
+            return Err(Rejection::Peer);
+        }
         if advert.version == Version::V2 {
-            if advert.password.is_some() != own.password.is_some() {
-                return Err(Rejection::AuthenticationType);
-            }
-            if advert.password != own.password {
-                return Err(Rejection::Password);
-            }
-            if advert.interval != own.interval {
-                return Err(Rejection::Interval);
-            }
-            if own.priority == Priority::OWNER {
-                return Err(Rejection::Owner);
-            }
+            self.check_version_2(advert)?;
         }
         Ok(())
     }
 
-    fn hear_as_backup(&mut self, now: Instant, source: Ipv4Addr, advert: &Advert) {
+    fn check_version_2(&self, advert: &Advert) -> Result<(), Rejection> {
+        let own = &self.configuration;
+        let password = match &own.authentication {
+            Authentication::Password(password) => Some(password),
+            Authentication::None | Authentication::Hmac(_) => None,
+        };
+        let theirs = advert.password.as_ref();
+        let own_way = own.version == Version::V2 && theirs == password;
+        let other_way = match &own.also_accept.password {
+            Some(password) => theirs == Some(password),
+            None => own.also_accept.version == Some(Version::V2) && theirs.is_none(),
+        };
+        if !own_way && !other_way {
+            let expected = password.or(own.also_accept.password.as_ref());
+            return Err(if theirs.is_some() == expected.is_some() {
+                Rejection::Password
+            } else {
+                Rejection::AuthenticationType
+            });
+        }
+        if own.version == Version::V2 && advert.interval != own.interval {
+            return Err(Rejection::Interval);
+        }
+        if own.priority == Priority::OWNER {
+            return Err(Rejection::Owner);
+        }
+        Ok(())
+    }
+
+    /// Whether the advert proves who sent it.
+    fn check_seal(
+        &mut self,
+        datagram: &Datagram<'_>,
+        received: &Received,
+        wall: SystemTime,
+    ) -> Result<bool, Rejection> {
+        match &mut self.seals {
+            Some((_, verifier)) if received.advert.version == Version::V3 => {
+                let length = received.sealed_at.unwrap_or(datagram.message.len());
+                let origin = verifier.verify(datagram.message, length, datagram.source, wall)?;
+                Ok(origin == hmac::Origin::Proven)
+            }
+            _ => Ok(false),
+        }
+    }
+
+    /// An advert of another router that was found good.
+    fn hear(
+        &mut self,
+        now: Instant,
+        source: IpAddr,
+        advert: &Advert,
+        form: ChecksumForm,
+        authenticated: bool,
+    ) {
+        let previous = self.active;
+        if advert.priority != 0 {
+            self.active = Some(Active {
+                address: source,
+                priority: advert.priority,
+                version: advert.version,
+                interval: advert.interval.get(),
+                form,
+                authenticated,
+                heard_at: now,
+            });
+            if self.ownership == Ownership::Adopting {
+                self.give_up_addresses();
+            }
+        }
+        match (self.state, &mut self.handover) {
+            (State::Initialize | State::Fault, _) => {}
+            (State::Backup, _) => self.hear_as_backup(now, source, advert, previous),
+            (State::Active, Some(handover)) => {
+                if advert.priority != 0 && handover.heard.is_none() {
+                    handover.heard = Some(source);
+                    self.timers.stop(Timer::Advert);
+                    self.timers.set(Timer::Handover, now + LINGER);
+                }
+            }
+            (State::Active, None) => self.hear_as_active(now, source, advert),
+        }
+    }
+
+    fn hear_as_backup(
+        &mut self,
+        now: Instant,
+        source: IpAddr,
+        advert: &Advert,
+        previous: Option<Active>,
+    ) {
         if advert.priority == 0 {
-            let Configuration {
-                version, priority, ..
-            } = self.configuration;
             self.promotion = Reason::ActiveLeft;
-            let skew = priority.skew_time(version, self.active_interval());
+            let skew = self
+                .priority
+                .skew_time(self.configuration.version, self.active_interval());
             self.timers.set(Timer::ActiveDown, now + skew);
-        } else if advert.priority >= self.configuration.priority.get() || !self.preempts() {
-            self.heard_interval = Some(advert.interval.get());
+        } else if advert.priority >= self.priority.get() || !self.preempts(now) {
+            if let Some(previous) = previous.filter(|previous| previous.address == source) {
+                let silence = now.saturating_duration_since(previous.heard_at);
+                self.margins.longest_silence = self.margins.longest_silence.max(silence);
+            }
+            if advert.priority >= self.priority.get() {
+                self.lower_since = None;
+            }
+            self.followed = Some((advert.version, advert.interval.get()));
             self.restart_active_down(now);
         } else {
             self.promotion = Reason::Preempting {
@@ -369,28 +606,29 @@ impl Instance {
         }
     }
 
-    fn hear_as_active(&mut self, now: Instant, source: Ipv4Addr, advert: &Advert) {
-        let Configuration {
-            priority,
-            primary_address,
-            ..
-        } = self.configuration;
+    fn hear_as_active(&mut self, now: Instant, source: IpAddr, advert: &Advert) {
         let theirs = (advert.priority, source);
-        if advert.priority == 0 || theirs <= (priority.get(), primary_address) {
+        let ours = (self.priority.get(), self.configuration.primary_address);
+        if advert.priority == 0 || theirs <= ours {
             // Asserted at once, so that a lower router that thinks it is Active gives up; its
             // announcements may have moved the LAN.
             self.send_advert(now);
-            self.announce_again(now);
+            let how = self.configuration.announcements;
+            let due = self.announcing.again(now, &how);
+            if due <= now {
+                self.announce_round(now);
+            } else {
+                self.timers.set(Timer::Announce, due);
+            }
         } else {
-            self.heard_interval = Some(advert.interval.get());
-            self.timers.stop_all();
-            self.give_up_addresses();
-            self.restart_active_down(now);
+            self.leave();
             let reason = Reason::Outranked {
                 by: source,
                 priority: advert.priority,
             };
-            self.enter(State::Backup, reason);
+            self.followed = Some((advert.version, advert.interval.get()));
+            self.enter(now, State::Backup, reason);
+            self.restart_active_down(now);
         }
     }
 
@@ -399,10 +637,105 @@ impl Instance {
     fn become_active(&mut self, now: Instant, reason: Reason) {
         self.timers.stop_all();
         self.ownership = Ownership::Held;
+        self.aside = None;
         self.actions.push_back(Action::AddAddresses);
         self.send_advert(now);
-        self.announce(now);
-        self.enter(State::Active, reason);
+        let how = self.configuration.announcements;
+        self.announcing.promoted(now, &how);
+        self.announce_round(now);
+        self.enter(now, State::Active, reason);
+    }
+
+    fn step_down_if_stalled(&mut self, now: Instant) {
+        if !self.has_stalled(now) {
+            return;
+        }
+        let stopping = self.is_stopping();
+        self.leave();
+        if stopping {
+            self.enter(now, State::Initialize, Reason::Stopped);
+        } else {
+            self.enter(now, State::Backup, Reason::Stalled);
+            self.restart_active_down(now);
+        }
+    }
+
+    fn hand_over(&mut self, now: Instant, then: Afterwards) {
+        let interval = self.configuration.interval.get();
+        let patience = (interval * 3 / 2).clamp(HANDOVER_LEAST, HANDOVER_MOST);
+        self.ownership = Ownership::HandingOver;
+        self.handover = Some(Handover { then, heard: None });
+        self.timers.stop(Timer::Announce);
+        self.timers.set(Timer::Handover, now + patience);
+        self.resign(now);
+    }
+
+    /// Priority 0, again after an interval: by then the best Backup has taken over if it has heard
+    /// it, so that repeating it delays nobody.
+    fn resign(&mut self, now: Instant) {
+        self.actions
+            .push_back(Action::SendAdvert(self.resignation()));
+        self.sent_at = Some(now);
+        self.timers
+            .set(Timer::Advert, now + self.configuration.interval.get());
+    }
+
+    fn end_handover(&mut self, now: Instant) {
+        let Some(Handover { then, heard }) = self.handover else {
+            return;
+        };
+        match (then, heard) {
+            (Afterwards::Stop, _) => {
+                self.leave();
+                self.enter(now, State::Initialize, Reason::Stopped);
+            }
+            (Afterwards::StandAside(aside), Some(to)) => {
+                self.leave();
+                self.aside = Some(aside);
+                self.enter(now, State::Backup, Reason::HandedOver { to });
+                self.restart_active_down(now);
+            }
+            (Afterwards::StandAside(_), None) => {
+                self.handover = None;
+                self.ownership = Ownership::Held;
+                self.send_advert(now);
+                let how = self.configuration.announcements;
+                self.announcing.promoted(now, &how);
+                self.announce_round(now);
+                self.actions.push_back(Action::HandoverUnanswered);
+            }
+        }
+    }
+
+    fn is_stopping(&self) -> bool {
+        matches!(
+            self.handover,
+            Some(Handover {
+                then: Afterwards::Stop,
+                ..
+            })
+        )
+    }
+
+    /// Stamps go on growing, and what was heard stays known, through a new configuration.
+    fn configure_seals(&mut self, configuration: &Configuration) {
+        match (&mut self.seals, configuration.hmac()) {
+            (Some((sealer, verifier)), Some(hmac)) => {
+                sealer.configure(hmac);
+                verifier.configure(hmac.clone());
+            }
+            _ => self.seals = seals(configuration),
+        }
+    }
+
+    /// Lets everything go that a state brings with it.
+    fn leave(&mut self) {
+        self.timers.stop_all();
+        self.handover = None;
+        self.sent_at = None;
+        self.followed = None;
+        self.lower_since = None;
+        self.give_up_addresses();
     }
 
     fn give_up_addresses(&mut self) {
@@ -412,22 +745,21 @@ impl Instance {
         }
     }
 
-    fn announce_again(&mut self, now: Instant) {
-        match self.announced_at.map(|last| last + BURST_PAUSE) {
-            Some(allowed) if now < allowed => self.timers.set(Timer::Announce, allowed),
-            _ => self.announce(now),
+    fn announce_round(&mut self, now: Instant) {
+        self.actions.push_back(Action::Announce);
+        match self
+            .announcing
+            .round(now, &self.configuration.announcements)
+        {
+            Some(due) => self.timers.set(Timer::Announce, due),
+            None => self.timers.stop(Timer::Announce),
         }
     }
 
-    fn announce(&mut self, now: Instant) {
-        self.announced_at = Some(now);
-        self.actions.push_back(Action::Announce { repeat: BURST });
-        self.timers.set(Timer::Announce, now + SECOND_ANNOUNCEMENT);
-    }
-
     fn send_advert(&mut self, now: Instant) {
-        let advert = self.advert(self.configuration.priority.get());
+        let advert = self.advert(self.priority.get());
         self.actions.push_back(Action::SendAdvert(advert));
+        self.sent_at = Some(now);
         self.timers
             .set(Timer::Advert, now + self.configuration.interval.get());
     }
@@ -440,28 +772,44 @@ impl Instance {
             priority,
             interval: own.interval,
             addresses: own.addresses.clone(),
-            password: own.password.clone(),
+            password: match &own.authentication {
+                Authentication::Password(password) if own.version == Version::V2 => {
+                    Some(password.clone())
+                }
+                _ => None,
+            },
         }
     }
 
-    fn preempts(&self) -> bool {
-        self.configuration.priority == Priority::OWNER || (self.configuration.preempt && self.ready)
+    /// Whether a lower Active is taken over from now. The delay counts from the first time that it
+    /// could have been.
+    fn preempts(&mut self, now: Instant) -> bool {
+        if self.priority == Priority::OWNER {
+            return true;
+        }
+        if let Some(Aside::Until(until)) = self.aside
+            && until <= now
+        {
+            self.aside = None;
+        }
+        if !self.configuration.preempt || !self.ready || self.held_back || self.aside.is_some() {
+            self.lower_since = None;
+            return false;
+        }
+        let since = *self.lower_since.get_or_insert(now);
+        now.saturating_duration_since(since) >= self.configuration.preempt_delay
     }
 
-    /// Version 2 has none of its own: another interval than ours is refused there.
+    /// The interval of the Active that is followed, or our own where none is. Version 2 has none of
+    /// its own: another interval than ours is refused there.
     fn active_interval(&self) -> Duration {
-        let own = self.configuration.interval.get();
-        match self.configuration.version {
-            Version::V2 => own,
-            Version::V3 => self.heard_interval.unwrap_or(own),
+        let own = &self.configuration;
+        match self.followed {
+            Some((version, interval)) if (own.version, version) != (Version::V2, Version::V2) => {
+                own.accepted_intervals.nearest(interval)
+            }
+            _ => own.interval.get(),
         }
-    }
-
-    fn active_down_interval(&self) -> Duration {
-        let Configuration {
-            version, priority, ..
-        } = self.configuration;
-        priority.active_down_interval(version, self.active_interval())
     }
 
     fn restart_active_down(&mut self, now: Instant) {
@@ -470,422 +818,33 @@ impl Instance {
         self.timers.set(Timer::ActiveDown, deadline);
     }
 
-    fn enter(&mut self, to: State, reason: Reason) {
-        let from = core::mem::replace(&mut self.state, to);
-        self.actions
-            .push_back(Action::Report(Transition { from, to, reason }));
+    /// Sooner perhaps, never later: the Active may be dying at this moment.
+    fn hasten_active_down(&mut self, now: Instant) {
+        let renewed = now + self.active_down_interval();
+        let deadline = self.timers.get(Timer::ActiveDown);
+        self.timers.set(
+            Timer::ActiveDown,
+            deadline.map_or(renewed, |due| due.min(renewed)),
+        );
     }
+
+    fn enter(&mut self, now: Instant, state: State, reason: Reason) {
+        let transition = Transition {
+            from: self.state,
+            to: state,
+            reason,
+        };
+        self.state = state;
+        self.margins = Margins::default();
+        self.last_transition = Some((now, transition));
+        self.actions.push_back(Action::Report(transition));
+    }
+}
+
+fn seals(configuration: &Configuration) -> Option<(hmac::Sealer, hmac::Verifier)> {
+    let hmac = configuration.hmac()?;
+    Some((hmac::Sealer::new(hmac), hmac::Verifier::new(hmac.clone())))
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-
-    const OWN: Ipv4Addr = Ipv4Addr::new(192, 168, 56, 181);
-    const LARGER: Ipv4Addr = Ipv4Addr::new(192, 168, 56, 182);
-    const SMALLER: Ipv4Addr = Ipv4Addr::new(192, 168, 56, 180);
-    const INTERVAL: Duration = Duration::from_millis(100);
-
-    fn configuration(priority: u8) -> Configuration {
-        Configuration {
-            version: Version::V3,
-            virtual_router: VirtualRouterId::new(50).unwrap(),
-            priority: Priority::new(priority).unwrap(),
-            interval: AdvertInterval::new(Version::V3, INTERVAL).unwrap(),
-            addresses: vec![Ipv4Addr::new(192, 168, 56, 185)],
-            preempt: true,
-            password: None,
-            primary_address: OWN,
-        }
-    }
-
-    fn version_2(priority: u8, password: Option<&str>) -> Configuration {
-        Configuration {
-            version: Version::V2,
-            interval: AdvertInterval::new(Version::V2, Duration::from_secs(1)).unwrap(),
-            password: password.map(|text| Password::new(text).unwrap()),
-            ..configuration(priority)
-        }
-    }
-
-    fn advert(priority: u8) -> Advert {
-        Advert {
-            priority,
-            ..Instance::new(configuration(1)).resignation()
-        }
-    }
-
-    fn actions(instance: &mut Instance) -> Vec<Action> {
-        std::iter::from_fn(|| instance.poll_action()).collect()
-    }
-
-    fn backup(priority: u8, now: Instant) -> Instance {
-        let mut instance = Instance::new(configuration(priority));
-        instance.handle_ready(true);
-        instance.handle_start(now, false);
-        actions(&mut instance);
-        instance
-    }
-
-    fn active(priority: u8, now: Instant) -> Instance {
-        let mut instance = backup(priority, now);
-        instance.handle_timeout(instance.poll_timeout().unwrap());
-        actions(&mut instance);
-        assert_eq!(instance.state(), State::Active);
-        instance
-    }
-
-    fn transition(from: State, to: State, reason: Reason) -> Action {
-        Action::Report(Transition { from, to, reason })
-    }
-
-    #[test]
-    fn a_backup_becomes_active_exactly_at_active_down() {
-        let start = Instant::now();
-        let mut instance = backup(200, start);
-        let down = INTERVAL * 3 + INTERVAL * 56 / 256;
-        assert_eq!(instance.poll_timeout(), Some(start + down));
-        instance.handle_timeout(start + down - Duration::from_nanos(1));
-        assert_eq!(instance.state(), State::Backup);
-        instance.handle_timeout(start + down);
-        assert_eq!(
-            actions(&mut instance),
-            [
-                Action::AddAddresses,
-                Action::SendAdvert(advert(200)),
-                Action::Announce { repeat: BURST },
-                transition(State::Backup, State::Active, Reason::NothingHeard),
-            ]
-        );
-        assert_eq!(instance.poll_timeout(), Some(start + down + INTERVAL));
-    }
-
-    #[test]
-    fn an_active_advertises_without_drift() {
-        let start = Instant::now();
-        let mut instance = active(200, start);
-        let first = instance.poll_timeout().unwrap();
-        let late = first + Duration::from_millis(7);
-        instance.handle_timeout(late);
-        assert_eq!(actions(&mut instance), [Action::SendAdvert(advert(200))]);
-        assert_eq!(instance.poll_timeout(), Some(first + INTERVAL));
-        let stalled = first + INTERVAL * 10;
-        instance.handle_timeout(stalled);
-        assert_eq!(actions(&mut instance), [Action::SendAdvert(advert(200))]);
-        assert_eq!(instance.poll_timeout(), Some(stalled + INTERVAL));
-    }
-
-    #[test]
-    fn a_higher_or_equal_advert_restarts_active_down_with_the_peers_interval() {
-        let start = Instant::now();
-        let mut instance = backup(100, start);
-        let second = Duration::from_secs(1);
-        let slow = Advert {
-            interval: AdvertInterval::new(Version::V3, second).unwrap(),
-            ..advert(100)
-        };
-        instance.handle_advert(start, SMALLER, &slow).unwrap();
-        let down = second * 3 + second * 156 / 256;
-        assert_eq!(instance.poll_timeout(), Some(start + down));
-        assert_eq!(actions(&mut instance), []);
-    }
-
-    #[test]
-    fn a_lower_advert_is_preempted_only_when_ready_and_willing() {
-        let start = Instant::now();
-        let later = start + Duration::from_millis(50);
-        for (ready, preempt, restarted) in [
-            (true, true, false),
-            (false, true, true),
-            (true, false, true),
-        ] {
-            let mut instance = Instance::new(Configuration {
-                preempt,
-                ..configuration(200)
-            });
-            instance.handle_ready(ready);
-            instance.handle_start(start, false);
-            let before = instance.poll_timeout();
-            instance.handle_advert(later, LARGER, &advert(150)).unwrap();
-            assert_eq!(
-                instance.poll_timeout() != before,
-                restarted,
-                "{ready} {preempt}"
-            );
-        }
-    }
-
-    #[test]
-    fn priority_0_shortens_the_wait_to_the_skew_time() {
-        let start = Instant::now();
-        let mut instance = backup(150, start);
-        let heard = start + Duration::from_millis(20);
-        instance.handle_advert(heard, LARGER, &advert(0)).unwrap();
-        let skew = INTERVAL * 106 / 256;
-        assert_eq!(instance.poll_timeout(), Some(heard + skew));
-        instance.handle_timeout(heard + skew);
-        let last = actions(&mut instance).pop().unwrap();
-        assert_eq!(
-            last,
-            transition(State::Backup, State::Active, Reason::ActiveLeft)
-        );
-    }
-
-    #[test]
-    fn an_active_yields_to_a_higher_priority_and_to_a_larger_address() {
-        let start = Instant::now();
-        for (priority, source, yields) in [
-            (201, SMALLER, true),
-            (200, LARGER, true),
-            (200, SMALLER, false),
-            (199, LARGER, false),
-            (0, LARGER, false),
-        ] {
-            let mut instance = active(200, start);
-            instance
-                .handle_advert(start, source, &advert(priority))
-                .unwrap();
-            let expected = if yields {
-                let reason = Reason::Outranked {
-                    by: source,
-                    priority,
-                };
-                vec![
-                    Action::RemoveAddresses,
-                    transition(State::Active, State::Backup, reason),
-                ]
-            } else {
-                // Promoted a moment ago: the announcement follows a second after the first.
-                vec![Action::SendAdvert(advert(200))]
-            };
-            assert_eq!(actions(&mut instance), expected, "{priority} from {source}");
-        }
-    }
-
-    #[test]
-    fn equal_priorities_compare_addresses_as_unsigned_numbers() {
-        let start = Instant::now();
-        let mut instance = active(200, start);
-        instance
-            .handle_advert(start, Ipv4Addr::new(10, 255, 255, 255), &advert(200))
-            .unwrap();
-        assert_eq!(instance.state(), State::Active);
-        instance
-            .handle_advert(start, Ipv4Addr::new(224, 0, 0, 1), &advert(200))
-            .unwrap();
-        assert_eq!(instance.state(), State::Backup);
-    }
-
-    #[test]
-    fn stopping_says_so_only_as_active() {
-        let start = Instant::now();
-        let mut instance = active(200, start);
-        instance.handle_stop();
-        assert_eq!(
-            actions(&mut instance),
-            [
-                Action::SendAdvert(advert(0)),
-                Action::RemoveAddresses,
-                transition(State::Active, State::Initialize, Reason::Stopped),
-            ]
-        );
-        assert_eq!(instance.poll_timeout(), None);
-        let mut instance = backup(200, start);
-        instance.handle_stop();
-        assert_eq!(
-            actions(&mut instance),
-            [transition(
-                State::Backup,
-                State::Initialize,
-                Reason::Stopped
-            )]
-        );
-    }
-
-    #[test]
-    fn found_addresses_are_kept_until_another_active_is_heard() {
-        let start = Instant::now();
-        let adopting = || {
-            let mut instance = Instance::new(configuration(200));
-            instance.handle_ready(true);
-            instance.handle_start(start, true);
-            actions(&mut instance);
-            assert_eq!(instance.ownership(), Ownership::Adopting);
-            instance
-        };
-        let mut instance = adopting();
-        instance.handle_advert(start, LARGER, &advert(150)).unwrap();
-        assert_eq!(actions(&mut instance), [Action::RemoveAddresses]);
-        let mut instance = adopting();
-        instance.handle_timeout(instance.poll_timeout().unwrap());
-        assert_eq!(instance.ownership(), Ownership::Held);
-        let mut instance = adopting();
-        instance.handle_stop();
-        assert_eq!(actions(&mut instance)[0], Action::RemoveAddresses);
-    }
-
-    #[test]
-    fn an_owner_is_active_at_once() {
-        let mut instance = Instance::new(configuration(255));
-        instance.handle_start(Instant::now(), false);
-        assert_eq!(instance.state(), State::Active);
-    }
-
-    #[test]
-    fn what_the_configuration_forbids_changes_nothing() {
-        let start = Instant::now();
-        let second = AdvertInterval::new(Version::V2, Duration::from_secs(1)).unwrap();
-        let peer = |password: Option<&str>| Advert {
-            version: Version::V2,
-            interval: second,
-            password: password.map(|text| Password::new(text).unwrap()),
-            ..advert(254)
-        };
-        let two_seconds = AdvertInterval::new(Version::V2, Duration::from_secs(2)).unwrap();
-        let other = VirtualRouterId::new(51).unwrap();
-        let cases = [
-            (configuration(100), LARGER, peer(None), Rejection::Version),
-            (
-                configuration(100),
-                LARGER,
-                Advert {
-                    virtual_router: other,
-                    ..advert(254)
-                },
-                Rejection::VirtualRouter,
-            ),
-            (configuration(100), OWN, advert(254), Rejection::OwnAddress),
-            (
-                version_2(100, Some("a")),
-                LARGER,
-                peer(None),
-                Rejection::AuthenticationType,
-            ),
-            (
-                version_2(100, None),
-                LARGER,
-                peer(Some("a")),
-                Rejection::AuthenticationType,
-            ),
-            (
-                version_2(100, Some("a")),
-                LARGER,
-                peer(Some("b")),
-                Rejection::Password,
-            ),
-            (
-                version_2(100, None),
-                LARGER,
-                Advert {
-                    interval: two_seconds,
-                    ..peer(None)
-                },
-                Rejection::Interval,
-            ),
-            (version_2(255, None), LARGER, peer(None), Rejection::Owner),
-        ];
-        for (configuration, source, advert, rejection) in cases {
-            let mut instance = Instance::new(configuration);
-            instance.handle_start(start, true);
-            instance.handle_timeout(start + Duration::from_secs(10));
-            actions(&mut instance);
-            let deadline = instance.poll_timeout();
-            let later = start + Duration::from_secs(10);
-            assert_eq!(
-                instance.handle_advert(later, source, &advert),
-                Err(rejection)
-            );
-            assert_eq!(actions(&mut instance), []);
-            assert_eq!(
-                (instance.state(), instance.poll_timeout()),
-                (State::Active, deadline)
-            );
-        }
-    }
-
-    #[test]
-    fn announcements_are_repeated() {
-        let start = Instant::now();
-        let mut instance = active(200, start);
-        let promoted = instance.poll_timeout().unwrap() - INTERVAL;
-        let mut announced = Vec::new();
-        while announced.len() < 3 {
-            let now = instance.poll_timeout().unwrap();
-            instance.handle_timeout(now);
-            if actions(&mut instance).contains(&Action::Announce { repeat: 1 }) {
-                announced.push((now - promoted).as_secs());
-            }
-        }
-        assert_eq!(announced, [5, 65, 125]);
-    }
-
-    /// The other one's announcements have moved the LAN; ours move it back.
-    #[test]
-    fn an_active_that_meets_another_announces_again_but_not_without_end() {
-        let start = Instant::now();
-        let mut instance = active(200, start);
-        let later = start + Duration::from_secs(30);
-        instance.handle_timeout(later);
-        actions(&mut instance);
-        let mut bursts = 0;
-        for milliseconds in 0..1000 {
-            let now = later + Duration::from_secs(2) + Duration::from_millis(milliseconds);
-            instance.handle_advert(now, LARGER, &advert(150)).unwrap();
-            let burst = Action::Announce { repeat: BURST };
-            bursts += actions(&mut instance)
-                .iter()
-                .filter(|action| **action == burst)
-                .count();
-        }
-        assert_eq!(bursts, 1);
-    }
-
-    #[test]
-    fn a_backup_keeps_the_interval_it_heard_through_a_new_configuration() {
-        let start = Instant::now();
-        let mut instance = backup(100, start);
-        let second = AdvertInterval::new(Version::V3, Duration::from_secs(1)).unwrap();
-        let slow = Advert {
-            interval: second,
-            ..advert(200)
-        };
-        instance.handle_advert(start, LARGER, &slow).unwrap();
-        let deadline = instance.poll_timeout();
-        let reloaded = start + Duration::from_millis(200);
-        instance.handle_configuration(reloaded, configuration(100));
-        assert_eq!(instance.poll_timeout(), deadline);
-    }
-
-    #[test]
-    fn a_new_configuration_never_delays_a_takeover() {
-        let start = Instant::now();
-        let mut instance = backup(100, start);
-        instance.handle_advert(start, LARGER, &advert(0)).unwrap();
-        let deadline = instance.poll_timeout();
-        instance.handle_configuration(start, configuration(100));
-        assert_eq!(instance.poll_timeout(), deadline);
-    }
-
-    #[test]
-    fn a_new_configuration_keeps_the_state() {
-        let start = Instant::now();
-        let mut instance = active(200, start);
-        let mut changed = configuration(180);
-        changed.addresses.push(Ipv4Addr::new(192, 168, 56, 186));
-        instance.handle_configuration(start, changed.clone());
-        let advert = Advert {
-            addresses: changed.addresses,
-            ..advert(180)
-        };
-        assert_eq!(
-            actions(&mut instance),
-            [
-                Action::AddAddresses,
-                Action::SendAdvert(advert),
-                Action::Announce { repeat: BURST },
-            ]
-        );
-        assert_eq!(instance.state(), State::Active);
-    }
-}
+mod tests;

@@ -1,33 +1,101 @@
-//! The Virtual Router Redundancy Protocol over IPv4: version 3 (RFC 9568) and version 2 (RFC 3768).
+//! The Virtual Router Redundancy Protocol over IPv4 and IPv6: version 3 (RFC 9568) and, over IPv4,
+//! version 2 (RFC 3768).
 //!
 //! [`packet`] turns bytes into an [`Advert`] and back, [`instance`] is the protocol's state machine
-//! for one virtual router. Neither has sockets or a clock: the daemon's VRRP thread and the tests
-//! call them with bytes and with the present time.
+//! for one virtual router, [`group`] keeps several of them together. None has sockets or a clock:
+//! the daemon's VRRP thread and the tests call them with bytes and with the present time.
 
+mod announcing;
 mod authentication;
+mod configuration;
+pub mod group;
 pub mod hmac;
 mod instance;
 mod packet;
+mod state;
 mod timers;
 
 use core::fmt;
-use core::net::Ipv4Addr;
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use core::num::NonZeroU8;
 use core::time::Duration;
 
 pub use authentication::{Password, PasswordTooLong};
-pub use instance::{Action, Configuration, Instance, Ownership, Reason, State, Transition};
-pub use packet::{Advert, ChecksumForm, Datagram, Rejection};
+pub use configuration::{
+    AcceptedIntervals, AlsoAccept, Announcements, Authentication, Configuration, Peers,
+};
+pub use instance::Instance;
+pub use packet::{Advert, ChecksumForm, Datagram, Received, Rejection};
+pub use state::{
+    Action, Active, Aside, Fault, Heard, Margins, Ownership, Reason, State, Transition,
+};
 pub use timers::{Timer, TimerTable};
 
 /// Where VRRP adverts over IPv4 are sent (RFC 9568, section 5.1.1.2).
-pub const MULTICAST_GROUP: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 18);
+pub const MULTICAST_GROUP_IPV4: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 18);
+
+/// Where VRRP adverts over IPv6 are sent (RFC 9568, section 5.1.2.2).
+pub const MULTICAST_GROUP_IPV6: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0x12);
 
 /// VRRP's protocol number in the IP header (RFC 9568, section 5.1.1.4).
 pub const IP_PROTOCOL: u8 = 112;
 
-/// Time to live of every advert, sent and accepted (RFC 9568, section 5.1.1.3).
+/// Time to live, or hop limit, of every advert that is sent, and of every one that is accepted by
+/// multicast (RFC 9568, sections 5.1.1.3 and 5.1.2.3).
 pub const TIME_TO_LIVE: u8 = 255;
+
+/// The address family of a virtual router: of its adverts and of the addresses in them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Family {
+    /// IPv4.
+    Ipv4,
+    /// IPv6.
+    Ipv6,
+}
+
+impl Family {
+    /// The family of an address.
+    pub fn of(address: IpAddr) -> Self {
+        match address {
+            IpAddr::V4(_) => Self::Ipv4,
+            IpAddr::V6(_) => Self::Ipv6,
+        }
+    }
+
+    /// The multicast group of all VRRP routers.
+    pub fn multicast_group(self) -> IpAddr {
+        match self {
+            Self::Ipv4 => MULTICAST_GROUP_IPV4.into(),
+            Self::Ipv6 => MULTICAST_GROUP_IPV6.into(),
+        }
+    }
+
+    /// The virtual MAC of a router of this family (RFC 9568, section 7.3).
+    pub fn virtual_mac(self, virtual_router: VirtualRouterId) -> [u8; 6] {
+        let family = match self {
+            Self::Ipv4 => 1,
+            Self::Ipv6 => 2,
+        };
+        [0, 0, 0x5e, 0, family, virtual_router.get()]
+    }
+
+    /// Length of an address in bytes.
+    pub(crate) fn address_length(self) -> usize {
+        match self {
+            Self::Ipv4 => 4,
+            Self::Ipv6 => 16,
+        }
+    }
+}
+
+impl fmt::Display for Family {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(match self {
+            Self::Ipv4 => "IPv4",
+            Self::Ipv6 => "IPv6",
+        })
+    }
+}
 
 /// The protocol version that a virtual router speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -93,6 +161,18 @@ impl Priority {
     /// (`Active_Down_Interval`, RFC 9568, section 6.1).
     pub fn active_down_interval(self, version: Version, interval: Duration) -> Duration {
         interval * 3 + self.skew_time(version, interval)
+    }
+}
+
+impl Priority {
+    /// The priority moved by `points`, within 1 to 254; an owner stays an owner.
+    #[must_use]
+    pub fn adjusted(self, points: i32) -> Self {
+        if self == Self::OWNER {
+            return self;
+        }
+        let moved = i32::from(self.get()).saturating_add(points).clamp(1, 254);
+        Self::new(moved as u8).unwrap_or(self)
     }
 }
 

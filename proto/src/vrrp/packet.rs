@@ -12,17 +12,16 @@
 //! |                    IPvX Address(es) ...                       |
 //! ```
 //! Version 2 (RFC 3768, section 5.1) has an authentication type and whole seconds in octets 4 and 5,
-//! and eight octets of authentication data at the end, always.
+//! and eight octets of authentication data at the end, always. Over IPv6 there is version 3 only.
 
 use core::fmt;
-use core::net::Ipv4Addr;
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use core::time::Duration;
 
-use super::{AdvertInterval, IP_PROTOCOL, Password, TIME_TO_LIVE, Version, VirtualRouterId};
+use super::{AdvertInterval, Family, IP_PROTOCOL, Password, Version, VirtualRouterId, hmac};
 
 const TYPE_ADVERTISEMENT: u8 = 1;
 const HEADER_LENGTH: usize = 8;
-const ADDRESS_LENGTH: usize = 4;
 const AUTHENTICATION_LENGTH: usize = 8;
 const AUTHENTICATION_NONE: u8 = 0;
 const AUTHENTICATION_SIMPLE: u8 = 1;
@@ -42,7 +41,10 @@ pub enum ChecksumForm {
 pub enum Rejection {
     /// The IP header is not one, or the packet is shorter or longer than its fields say.
     Length,
-    /// Time to live isn't 255: the packet came through a router.
+    /// Sent to a group where single peers are configured, or the other way round.
+    Destination,
+    /// Time to live (hop limit) isn't 255, or for unicast is less than the configured minimum: the
+    /// packet came through a router.
     TimeToLive,
     /// Neither version 2 nor 3, or not the version that is configured.
     Version,
@@ -60,6 +62,20 @@ pub enum Rejection {
     AuthenticationType,
     /// A wrong password.
     Password,
+    /// No authentication trailer where one is demanded.
+    TrailerMissing,
+    /// A trailer that is none, or of a type that isn't known here.
+    TrailerMalformed,
+    /// Signed with a key that isn't configured.
+    TrailerKey,
+    /// Signed with another key of the same number, or changed on its way.
+    TrailerCode,
+    /// Its time stamp is too far from our clock.
+    TrailerTime,
+    /// A copy of an earlier advert.
+    TrailerReplayed,
+    /// Not one of the configured unicast peers.
+    Peer,
     /// Our own address as source: a loop in the LAN, or a machine with the same address.
     OwnAddress,
     /// We own the addresses, nobody else may advertise them (RFC 3768, section 7.1).
@@ -68,8 +84,9 @@ pub enum Rejection {
 
 impl Rejection {
     /// All reasons, for counters that exist from the start.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 20] = [
         Self::Length,
+        Self::Destination,
         Self::TimeToLive,
         Self::Version,
         Self::Type,
@@ -79,6 +96,13 @@ impl Rejection {
         Self::Interval,
         Self::AuthenticationType,
         Self::Password,
+        Self::TrailerMissing,
+        Self::TrailerMalformed,
+        Self::TrailerKey,
+        Self::TrailerCode,
+        Self::TrailerTime,
+        Self::TrailerReplayed,
+        Self::Peer,
         Self::OwnAddress,
         Self::Owner,
     ];
@@ -87,6 +111,7 @@ impl Rejection {
     pub fn label(self) -> &'static str {
         match self {
             Self::Length => "length",
+            Self::Destination => "destination",
             Self::TimeToLive => "time_to_live",
             Self::Version => "version",
             Self::Type => "type",
@@ -96,6 +121,13 @@ impl Rejection {
             Self::Interval => "interval",
             Self::AuthenticationType => "authentication_type",
             Self::Password => "password",
+            Self::TrailerMissing => "trailer_missing",
+            Self::TrailerMalformed => "trailer_malformed",
+            Self::TrailerKey => "trailer_key",
+            Self::TrailerCode => "trailer_code",
+            Self::TrailerTime => "trailer_time",
+            Self::TrailerReplayed => "trailer_replayed",
+            Self::Peer => "peer",
             Self::OwnAddress => "own_address",
             Self::Owner => "owner",
         }
@@ -106,7 +138,12 @@ impl fmt::Display for Rejection {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
             Self::Length => "the packet is shorter or longer than its fields say",
-            Self::TimeToLive => "its time to live is not 255: it came through a router",
+            Self::Destination => {
+                "sent to a multicast group where peers are configured, or to this machine where none are"
+            }
+            Self::TimeToLive => {
+                "its time to live is less than it must be: it came through a router"
+            }
             Self::Version => "another VRRP version than configured here",
             Self::Type => "not an advertisement",
             Self::Checksum => "wrong checksum",
@@ -117,6 +154,17 @@ impl fmt::Display for Rejection {
             }
             Self::AuthenticationType => "another authentication type than configured here",
             Self::Password => "another password than configured here",
+            Self::TrailerMissing => "it has no authentication trailer, which is demanded here",
+            Self::TrailerMalformed => "its authentication trailer is of a kind not known here",
+            Self::TrailerKey => "it is signed with a key that is not configured here",
+            Self::TrailerCode => {
+                "its signature is wrong: another key of the same number, or somebody forged it"
+            }
+            Self::TrailerTime => {
+                "its time stamp is too far from our clock: keep both clocks right (NTP)"
+            }
+            Self::TrailerReplayed => "it is a copy of an earlier advert",
+            Self::Peer => "its sender is not one of the configured peers",
             Self::OwnAddress => {
                 "it came from our own address: a loop, or a machine with the same address"
             }
@@ -125,20 +173,47 @@ impl fmt::Display for Rejection {
     }
 }
 
-/// An IPv4 packet as a raw socket delivers it: header, then VRRP message.
+impl From<hmac::Failure> for Rejection {
+    fn from(failure: hmac::Failure) -> Self {
+        use hmac::Failure;
+        match failure {
+            Failure::MissingTrailer => Self::TrailerMissing,
+            Failure::Malformed | Failure::UnknownType(_) => Self::TrailerMalformed,
+            Failure::UnknownKey(_) => Self::TrailerKey,
+            Failure::WrongCode => Self::TrailerCode,
+            Failure::OutsideWindow(_) => Self::TrailerTime,
+            Failure::Replayed => Self::TrailerReplayed,
+        }
+    }
+}
+
+/// A VRRP message and how it was delivered.
 #[derive(Clone, Copy, Debug)]
 pub struct Datagram<'a> {
     /// Who sent it.
-    pub source: Ipv4Addr,
+    pub source: IpAddr,
     /// The multicast group, or our own address.
-    pub destination: Ipv4Addr,
-    time_to_live: u8,
-    message: &'a [u8],
+    pub destination: IpAddr,
+    /// Time to live, or hop limit.
+    pub hop_limit: u8,
+    /// Everything after the IP header.
+    pub message: &'a [u8],
+}
+
+/// What a datagram says, as far as that needs no configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Received {
+    /// The advert.
+    pub advert: Advert,
+    /// What its checksum covers.
+    pub form: ChecksumForm,
+    /// Length of the advert in bytes, when an authentication trailer follows it.
+    pub sealed_at: Option<usize>,
 }
 
 impl<'a> Datagram<'a> {
-    /// Reads the IP header, options included (RFC 791).
-    pub fn parse(packet: &'a [u8]) -> Result<Self, Rejection> {
+    /// Reads an IPv4 packet as a raw socket delivers it: header, options (RFC 791), message.
+    pub fn from_ipv4_packet(packet: &'a [u8]) -> Result<Self, Rejection> {
         let header = pnet::packet::ipv4::Ipv4Packet::new(packet).ok_or(Rejection::Length)?;
         let start = usize::from(header.get_header_length()) * 4;
         let end = usize::from(header.get_total_length());
@@ -146,9 +221,9 @@ impl<'a> Datagram<'a> {
             return Err(Rejection::Length);
         }
         Ok(Self {
-            source: header.get_source(),
-            destination: header.get_destination(),
-            time_to_live: header.get_ttl(),
+            source: header.get_source().into(),
+            destination: header.get_destination().into(),
+            hop_limit: header.get_ttl(),
             message: packet.get(start..end).ok_or(Rejection::Length)?,
         })
     }
@@ -159,14 +234,13 @@ impl<'a> Datagram<'a> {
         self.message.get(1).copied().and_then(VirtualRouterId::new)
     }
 
-    /// Reads the advert, and says which checksum form it was sent with.
+    /// Reads the advert.
     ///
     /// Checked here is what needs no configuration (RFC 9568, section 7.1); [`super::Instance`]
-    /// checks the rest. The length must be exact, as keepalived and FRR have it.
-    pub fn advert(&self) -> Result<(Advert, ChecksumForm), Rejection> {
-        if self.time_to_live != TIME_TO_LIVE {
-            return Err(Rejection::TimeToLive);
-        }
+    /// checks the rest. The length must be exact, as keepalived and FRR have it, but for an
+    /// authentication trailer.
+    pub fn read(&self) -> Result<Received, Rejection> {
+        let family = Family::of(self.source);
         let message = self.message;
         let header = message
             .first_chunk::<HEADER_LENGTH>()
@@ -180,18 +254,22 @@ impl<'a> Datagram<'a> {
             fifth,
             ..,
         ] = *header;
-        let version = match version_and_type >> 4 {
-            2 => Version::V2,
-            3 => Version::V3,
+        let version = match (version_and_type >> 4, family) {
+            (2, Family::Ipv4) => Version::V2,
+            (3, _) => Version::V3,
             _ => return Err(Rejection::Version),
         };
         if version_and_type & 0xf != TYPE_ADVERTISEMENT {
             return Err(Rejection::Type);
         }
-        if message.len() != length(version, usize::from(count)) {
-            return Err(Rejection::Length);
-        }
-        let form = self.checksum_form(version)?;
+        let length = length(version, family, usize::from(count));
+        let sealed_at = match message.len().checked_sub(length) {
+            Some(0) => None,
+            Some(hmac::TRAILER_LENGTH) if version == Version::V3 => Some(length),
+            _ => return Err(Rejection::Length),
+        };
+        let (body, _) = message.split_at_checked(length).ok_or(Rejection::Length)?;
+        let form = self.checksum_form(version, body)?;
         let virtual_router =
             VirtualRouterId::new(virtual_router).ok_or(Rejection::VirtualRouter)?;
         if count == 0 {
@@ -203,8 +281,8 @@ impl<'a> Datagram<'a> {
                 Duration::from_millis(10 * u64::from(u16::from_be_bytes([fourth & 0xf, fifth])))
             }
         };
-        let (addresses, data) = message[HEADER_LENGTH..]
-            .split_at_checked(usize::from(count) * ADDRESS_LENGTH)
+        let (addresses, data) = body[HEADER_LENGTH..]
+            .split_at_checked(usize::from(count) * family.address_length())
             .ok_or(Rejection::Length)?;
         let password = match (version, fourth) {
             (Version::V3, _) | (Version::V2, AUTHENTICATION_NONE) => None,
@@ -218,28 +296,50 @@ impl<'a> Datagram<'a> {
             virtual_router,
             priority,
             interval: AdvertInterval::new(version, interval).ok_or(Rejection::Interval)?,
-            addresses: addresses
-                .chunks_exact(ADDRESS_LENGTH)
-                .map(|octets| Ipv4Addr::new(octets[0], octets[1], octets[2], octets[3]))
-                .collect(),
+            addresses: read_addresses(family, addresses),
             password,
         };
-        Ok((advert, form))
+        Ok(Received {
+            advert,
+            form,
+            sealed_at,
+        })
     }
 
-    fn checksum_form(&self, version: Version) -> Result<ChecksumForm, Rejection> {
+    fn checksum_form(&self, version: Version, body: &[u8]) -> Result<ChecksumForm, Rejection> {
+        let pseudo_header = |length| pseudo_header(self.source, self.destination, length);
         // The sum over a message that contains its right checksum is all ones.
-        let message = sum(0, self.message);
-        let with_header = sum(
-            pseudo_header(self.source, self.destination, self.message.len()),
-            self.message,
-        );
-        if version == Version::V3 && fold(with_header) == 0xffff {
+        let right = |start, bytes| fold(sum(start, bytes)) == 0xffff;
+        let with_header = match Family::of(self.source) {
+            // The kernel's own checksum offset (RFC 3542, section 3.1) covers the whole payload.
+            Family::Ipv6 => right(pseudo_header(self.message.len()), self.message),
+            Family::Ipv4 => version == Version::V3 && right(pseudo_header(body.len()), body),
+        };
+        if with_header {
             Ok(ChecksumForm::PseudoHeader)
-        } else if fold(message) == 0xffff {
+        } else if Family::of(self.source) == Family::Ipv4 && right(0, body) {
             Ok(ChecksumForm::MessageOnly)
         } else {
             Err(Rejection::Checksum)
+        }
+    }
+}
+
+fn read_addresses(family: Family, octets: &[u8]) -> Vec<IpAddr> {
+    match family {
+        Family::Ipv4 => {
+            let (addresses, _) = octets.as_chunks::<4>();
+            addresses
+                .iter()
+                .map(|octets| Ipv4Addr::from(*octets).into())
+                .collect()
+        }
+        Family::Ipv6 => {
+            let (addresses, _) = octets.as_chunks::<16>();
+            addresses
+                .iter()
+                .map(|octets| Ipv6Addr::from(*octets).into())
+                .collect()
         }
     }
 }
@@ -255,35 +355,31 @@ pub struct Advert {
     pub priority: u8,
     /// Time to the next one.
     pub interval: AdvertInterval,
-    /// The virtual addresses: 1 to 255.
-    pub addresses: Vec<Ipv4Addr>,
+    /// The virtual addresses: 1 to 255, all of the family of the packet's source.
+    pub addresses: Vec<IpAddr>,
     /// Version 2 only.
     pub password: Option<Password>,
 }
 
 impl Advert {
-    /// Length of the message in bytes.
-    pub fn buffer_length(&self) -> usize {
-        length(self.version, self.addresses.len())
+    /// Length of the message in bytes, in packets of `family`.
+    pub fn buffer_length(&self, family: Family) -> usize {
+        length(self.version, family, self.addresses.len())
     }
 
     /// Writes the message into `buffer`, of exactly [`Self::buffer_length`] bytes.
     ///
-    /// `source` and `destination` must be the addresses that the packet is really sent with. The
-    /// checksum of version 2 never covers a pseudo-header, whatever `form` says.
+    /// `source` and `destination` must be the addresses that the packet is really sent with; their
+    /// family is that of the virtual addresses. The checksum of version 2 never covers a
+    /// pseudo-header and that over IPv6 always does, whatever `form` says.
     ///
     /// # Panics
     /// If the buffer has another length.
-    pub fn emit(
-        &self,
-        buffer: &mut [u8],
-        source: Ipv4Addr,
-        destination: Ipv4Addr,
-        form: ChecksumForm,
-    ) {
+    pub fn emit(&self, buffer: &mut [u8], source: IpAddr, destination: IpAddr, form: ChecksumForm) {
+        let family = Family::of(source);
         assert_eq!(
             buffer.len(),
-            self.buffer_length(),
+            self.buffer_length(family),
             "the caller allocates buffer_length bytes"
         );
         let centiseconds = (self.interval.get().as_millis() / 10) as u16;
@@ -309,12 +405,10 @@ impl Advert {
             0,
             0,
         ]);
-        let (addresses, data) = rest.split_at_mut(self.addresses.len() * ADDRESS_LENGTH);
-        for (octets, address) in addresses
-            .chunks_exact_mut(ADDRESS_LENGTH)
-            .zip(&self.addresses)
-        {
-            octets.copy_from_slice(&address.octets());
+        let length = family.address_length();
+        let (addresses, data) = rest.split_at_mut(self.addresses.len() * length);
+        for (octets, address) in addresses.chunks_exact_mut(length).zip(&self.addresses) {
+            write_address(octets, *address);
         }
         match &self.password {
             Some(password) if self.version == Version::V2 => {
@@ -322,8 +416,8 @@ impl Advert {
             }
             _ => data.fill(0),
         }
-        let start = match (self.version, form) {
-            (Version::V3, ChecksumForm::PseudoHeader) => {
+        let start = match (family, self.version, form) {
+            (Family::Ipv6, ..) | (_, Version::V3, ChecksumForm::PseudoHeader) => {
                 pseudo_header(source, destination, buffer.len())
             }
             _ => 0,
@@ -333,28 +427,55 @@ impl Advert {
     }
 
     /// The message as bytes; see [`Self::emit`].
-    pub fn to_bytes(&self, source: Ipv4Addr, destination: Ipv4Addr, form: ChecksumForm) -> Vec<u8> {
-        let mut buffer = vec![0; self.buffer_length()];
+    pub fn to_bytes(&self, source: IpAddr, destination: IpAddr, form: ChecksumForm) -> Vec<u8> {
+        let mut buffer = vec![0; self.buffer_length(Family::of(source))];
         self.emit(&mut buffer, source, destination, form);
         buffer
     }
 }
 
-fn length(version: Version, addresses: usize) -> usize {
+/// Writes the checksum of a message over IPv6 again, after a trailer was added to it.
+pub(super) fn renew_checksum(message: &mut [u8], source: IpAddr, destination: IpAddr) {
+    message[CHECKSUM].fill(0);
+    let checksum = !fold(sum(
+        pseudo_header(source, destination, message.len()),
+        message,
+    ));
+    message[CHECKSUM].copy_from_slice(&checksum.to_be_bytes());
+}
+
+/// An address of another family than the packet's has no place in it; the configuration allows none.
+fn write_address(octets: &mut [u8], address: IpAddr) {
+    octets.fill(0);
+    match address {
+        IpAddr::V4(address) if octets.len() == 4 => octets.copy_from_slice(&address.octets()),
+        IpAddr::V6(address) if octets.len() == 16 => octets.copy_from_slice(&address.octets()),
+        _ => {}
+    }
+}
+
+fn length(version: Version, family: Family, addresses: usize) -> usize {
     let data = match version {
         Version::V2 => AUTHENTICATION_LENGTH,
         Version::V3 => 0,
     };
-    HEADER_LENGTH + addresses * ADDRESS_LENGTH + data
+    HEADER_LENGTH + addresses * family.address_length() + data
 }
 
-/// The start value for [`sum`] that stands for the IPv4 pseudo-header (RFC 793, section 3.1).
-fn pseudo_header(source: Ipv4Addr, destination: Ipv4Addr, length: usize) -> u32 {
-    let start = u32::from(IP_PROTOCOL) + length as u32;
-    sum(sum(start, &source.octets()), &destination.octets())
+/// The start value for [`sum`] that stands for the pseudo-header (RFC 793, section 3.1; RFC 8200,
+/// section 8.1): both add the same words, zeros aside.
+fn pseudo_header(source: IpAddr, destination: IpAddr, length: usize) -> u32 {
+    let add = |total, address| match address {
+        IpAddr::V4(address) => sum(total, &address.octets()),
+        IpAddr::V6(address) => sum(total, &address.octets()),
+    };
+    add(
+        add(u32::from(IP_PROTOCOL) + length as u32, source),
+        destination,
+    )
 }
 
-/// Adds the 16-bit words of `bytes` (RFC 1071); a message of at most 1,036 bytes can't overflow.
+/// Adds the 16-bit words of `bytes` (RFC 1071); a message of at most 4,116 bytes can't overflow.
 fn sum(start: u32, bytes: &[u8]) -> u32 {
     bytes.chunks(2).fold(start, |total, word| {
         total
@@ -380,7 +501,7 @@ mod tests {
     use super::*;
 
     const SOURCE: Ipv4Addr = Ipv4Addr::new(192, 168, 56, 181);
-    const GROUP: Ipv4Addr = super::super::MULTICAST_GROUP;
+    const GROUP: Ipv4Addr = super::super::MULTICAST_GROUP_IPV4;
 
     fn datagram(message: &[u8], time_to_live: u8) -> Vec<u8> {
         let total = (20 + message.len()) as u16;
@@ -394,7 +515,12 @@ mod tests {
     }
 
     fn parse(message: &[u8]) -> Result<(Advert, ChecksumForm), Rejection> {
-        Datagram::parse(&datagram(message, 255)).and_then(|datagram| datagram.advert())
+        parse_packet(&datagram(message, 255))
+    }
+
+    fn parse_packet(packet: &[u8]) -> Result<(Advert, ChecksumForm), Rejection> {
+        let received = Datagram::from_ipv4_packet(packet)?.read()?;
+        Ok((received.advert, received.form))
     }
 
     fn version_3() -> Advert {
@@ -403,7 +529,7 @@ mod tests {
             virtual_router: VirtualRouterId::new(50).unwrap(),
             priority: 200,
             interval: AdvertInterval::new(Version::V3, Duration::from_millis(100)).unwrap(),
-            addresses: vec![Ipv4Addr::new(192, 168, 56, 185)],
+            addresses: vec![Ipv4Addr::new(192, 168, 56, 185).into()],
             password: None,
         }
     }
@@ -418,8 +544,8 @@ mod tests {
     }
 
     fn emit(advert: &Advert, form: ChecksumForm) -> Vec<u8> {
-        let mut buffer = vec![0xa5; advert.buffer_length()];
-        advert.emit(&mut buffer, SOURCE, GROUP, form);
+        let mut buffer = vec![0xa5; advert.buffer_length(Family::Ipv4)];
+        advert.emit(&mut buffer, SOURCE.into(), GROUP.into(), form);
         buffer
     }
 
@@ -444,6 +570,71 @@ mod tests {
         expected.extend([192, 168, 56, 185]);
         expected.extend(b"s3cr3t\0\0");
         assert_eq!(bytes, expected);
+    }
+
+    const SOURCE_IPV6: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0x181);
+    const GROUP_IPV6: Ipv6Addr = super::super::MULTICAST_GROUP_IPV6;
+
+    fn over_ipv6(message: &[u8]) -> Result<Received, Rejection> {
+        let datagram = Datagram {
+            source: SOURCE_IPV6.into(),
+            destination: GROUP_IPV6.into(),
+            hop_limit: 255,
+            message,
+        };
+        datagram.read()
+    }
+
+    fn version_3_over_ipv6() -> Advert {
+        Advert {
+            addresses: vec![Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0x185).into()],
+            ..version_3()
+        }
+    }
+
+    #[test]
+    fn version_3_over_ipv6_golden_bytes() {
+        let mut bytes = vec![0xa5; 24];
+        version_3_over_ipv6().emit(
+            &mut bytes,
+            SOURCE_IPV6.into(),
+            GROUP_IPV6.into(),
+            ChecksumForm::MessageOnly,
+        );
+        // Pseudo-header 0xfe80 + 0x0181 + 0xff02 + 0x0012 + 24 + 112; message 0x3132 + 0xc801 +
+        // 0x000a + 0xfe80 + 0x0185: 0x3_f8_df in all; folded 0xf8e2; its complement:
+        let mut expected = vec![0x31, 50, 200, 1, 0, 10, 0x07, 0x1d, 0xfe, 0x80];
+        expected.extend([0; 12]);
+        expected.extend([0x01, 0x85]);
+        assert_eq!(bytes, expected);
+        let received = over_ipv6(&bytes).unwrap();
+        assert_eq!(received.advert, version_3_over_ipv6());
+        assert_eq!(received.form, ChecksumForm::PseudoHeader);
+        let wrong: Vec<u8> = bytes
+            .iter()
+            .map(|byte| byte ^ u8::from(*byte == 0x07))
+            .collect();
+        assert_eq!(over_ipv6(&wrong), Err(Rejection::Checksum));
+    }
+
+    #[test]
+    fn there_is_no_version_2_over_ipv6() {
+        let bytes = emit(&version_2(), ChecksumForm::MessageOnly);
+        assert_eq!(over_ipv6(&bytes), Err(Rejection::Version));
+    }
+
+    #[test]
+    fn a_trailer_is_told_from_the_advert() {
+        let mut bytes = emit(&version_3(), ChecksumForm::PseudoHeader);
+        bytes.extend([0; hmac::TRAILER_LENGTH]);
+        let packet = datagram(&bytes, 255);
+        let received = Datagram::from_ipv4_packet(&packet).unwrap().read().unwrap();
+        assert_eq!(received.sealed_at, Some(12));
+        assert_eq!(received.advert, version_3());
+        assert_eq!(parse(&bytes[..39]).unwrap_err(), Rejection::Length);
+        let mut bytes = emit(&version_2(), ChecksumForm::MessageOnly);
+        bytes.extend([0; hmac::TRAILER_LENGTH]);
+        assert_eq!(parse(&bytes).unwrap_err(), Rejection::Length);
     }
 
     #[test]
@@ -475,8 +666,8 @@ mod tests {
 
         let good = emit(&version_3(), ChecksumForm::PseudoHeader);
         let through_a_router = datagram(&good, 254);
-        let datagram = Datagram::parse(&through_a_router).unwrap();
-        assert_eq!(datagram.advert().unwrap_err(), Rejection::TimeToLive);
+        let datagram = Datagram::from_ipv4_packet(&through_a_router).unwrap();
+        assert_eq!(datagram.hop_limit, 254);
         assert_eq!(datagram.virtual_router(), VirtualRouterId::new(50));
         let mut wrong = good.clone();
         wrong[7] ^= 1;
@@ -509,16 +700,14 @@ mod tests {
         packet[0] = 0x46;
         packet.splice(20..20, [1, 1, 1, 0]);
         packet[2..4].copy_from_slice(&(24 + message.len() as u16).to_be_bytes());
-        assert_eq!(
-            Datagram::parse(&packet).unwrap().advert().unwrap().0,
-            version_3()
-        );
+        assert_eq!(parse_packet(&packet).unwrap().0, version_3());
     }
 
     proptest! {
         #[test]
         fn any_bytes_are_parsed_without_panic(bytes in prop::collection::vec(any::<u8>(), 0..80)) {
-            let _ = Datagram::parse(&bytes).map(|datagram| datagram.advert());
+            let _ = parse_packet(&bytes);
+            let _ = over_ipv6(&bytes);
             let _ = parse(&bytes);
         }
 
@@ -538,7 +727,7 @@ mod tests {
                     Version::V3,
                     Duration::from_millis(centiseconds * 10),
                 ).unwrap(),
-                addresses: addresses.into_iter().map(Ipv4Addr::from).collect(),
+                addresses: addresses.into_iter().map(IpAddr::from).collect(),
                 password: None,
             };
             let form = if message_only {

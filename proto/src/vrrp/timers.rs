@@ -9,12 +9,19 @@ pub enum Timer {
     Advert,
     /// The Active has been silent too long (`Active_Down_Timer`).
     ActiveDown,
-    /// The addresses are announced again by gratuitous ARP.
+    /// The addresses are announced again.
     Announce,
+    /// A handover ends: nobody was heard, or somebody was and has taken over.
+    Handover,
 }
 
 impl Timer {
-    const ALL: [Self; 3] = [Self::Advert, Self::ActiveDown, Self::Announce];
+    const ALL: [Self; 4] = [
+        Self::Advert,
+        Self::ActiveDown,
+        Self::Announce,
+        Self::Handover,
+    ];
 }
 
 /// One deadline for each [`Timer`], or none.
