@@ -9,6 +9,8 @@ pub mod dataplane;
 pub mod engine;
 pub mod health;
 pub mod metrics;
+mod program;
 pub mod supervisor;
+pub mod tracking;
 pub mod vrrp;
 pub mod worker;

@@ -66,6 +66,27 @@ pub fn duplicate_from(descriptor: BorrowedFd<'_>, least: RawFd) -> io::Result<Ow
     Ok(unsafe { OwnedFd::from_raw_fd(copy) })
 }
 
+/// Keeps every descriptor from `first` on from programs that are started later
+/// (`CLOSE_RANGE_CLOEXEC`, close_range(2)).
+///
+/// # Errors
+/// `EINVAL` or `ENOSYS` before Linux 5.11.
+pub fn close_on_exec_from(first: u32) -> io::Result<()> {
+    // SAFETY: the call touches no memory, and descriptors stay open and their owners'.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_close_range,
+            libc::c_ulong::from(first),
+            libc::c_ulong::from(u32::MAX),
+            libc::c_ulong::from(libc::CLOSE_RANGE_CLOEXEC),
+        )
+    };
+    if result == -1 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {

@@ -37,6 +37,7 @@ pub use model::{
     Metrics, OnePacketScheduling, Probe, RealServer, Service, Track, TrackedFile, TrackedScript,
     VersionSettings, VirtualAddress,
 };
+pub use reader::parse_duration;
 
 /// A configuration file that is valid for every node that it names.
 pub struct File {

@@ -380,15 +380,7 @@ pub(super) fn duration(place: &Place<'_>, findings: &mut Findings) -> Option<Dur
             return None;
         }
     };
-    let digits = text.trim_end_matches(|letter: char| !letter.is_ascii_digit());
-    let duration = digits
-        .parse()
-        .ok()
-        .and_then(|number| match text[digits.len()..].trim() {
-            "ms" => Some(Duration::from_millis(number)),
-            "s" => Some(Duration::from_secs(number)),
-            _ => None,
-        });
+    let duration = parse_duration(text);
     if duration.is_none() {
         findings.add(
             &place.origin(),
@@ -396,6 +388,17 @@ pub(super) fn duration(place: &Place<'_>, findings: &mut Findings) -> Option<Dur
         );
     }
     duration
+}
+
+/// A time written as a whole number of `ms` or `s`, if it is one.
+pub fn parse_duration(text: &str) -> Option<Duration> {
+    let digits = text.trim_end_matches(|letter: char| !letter.is_ascii_digit());
+    let number = digits.parse().ok()?;
+    match text[digits.len()..].trim() {
+        "ms" => Some(Duration::from_millis(number)),
+        "s" => Some(Duration::from_secs(number)),
+        _ => None,
+    }
 }
 
 /// An IPv4 address; `for_ipv6` is what is said of an IPv6 address.
