@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use serde::Serialize;
 
 use crate::config::{
-    self, Check, Configuration, ConfigurationError, Dataplane, Errors, File, Holder, Instance,
+    self, Check, Configuration, Dataplane, Errors, File, Finding, Holder, Instance,
     OnePacketScheduling, Probe, Service,
 };
 
@@ -59,8 +59,8 @@ struct JsonError<'e> {
     message: &'e str,
 }
 
-impl<'e> From<&'e ConfigurationError> for JsonError<'e> {
-    fn from(error: &'e ConfigurationError) -> Self {
+impl<'e> From<&'e Finding> for JsonError<'e> {
+    fn from(error: &'e Finding) -> Self {
         Self {
             file: error.file.display().to_string(),
             line: error.position.map(|position| position.line),
@@ -94,7 +94,7 @@ fn summary(file: &File) -> Result<String, Errors> {
     }
     let configurations = nodes
         .iter()
-        .map(|node| Ok((*node, file.for_node(node)?)))
+        .map(|node| Ok((*node, file.outline(node)?)))
         .collect::<Result<Vec<_>, Errors>>()?;
     let of = if everywhere {
         "every node".to_owned()

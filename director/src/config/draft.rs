@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use super::defaults;
 use super::document::Node;
 use super::error::Findings;
-use super::model::{Dataplane, Metrics};
+use super::model::{Control, Dataplane, Metrics};
 use super::reader::{self, Mapping, Place};
 use super::service::ServiceDraft;
 use super::vrrp::InstanceDraft;
@@ -18,11 +18,14 @@ pub(super) struct Draft {
     /// Whether those are all that the file has.
     pub(super) instances_complete: bool,
     pub(super) services: Vec<ServiceDraft>,
+    /// Whether those are all that the file has.
+    pub(super) services_complete: bool,
     pub(super) metrics: Option<Metrics>,
     pub(super) dataplane: Option<Dataplane>,
+    pub(super) control: Control,
 }
 
-const KEYS: [&str; 4] = ["vrrp", "services", "metrics", "dataplane"];
+const KEYS: [&str; 5] = ["vrrp", "services", "metrics", "dataplane", "control"];
 
 impl Draft {
     /// Reads what can be read, and reports what can't.
@@ -48,19 +51,27 @@ impl Draft {
             None => (Vec::new(), true),
         };
         let services = keys.optional("services", findings, |place, findings| {
-            reader::list(place, "a list of services", findings, ServiceDraft::read)
+            reader::list(place, "a list of services", findings, |place, findings| {
+                Some(ServiceDraft::read(place, findings))
+            })
         });
+        let services_complete = services
+            .as_ref()
+            .is_some_and(|services| services.iter().flatten().all(Option::is_some));
         let metrics = keys.optional("metrics", findings, metrics);
         let dataplane = keys.optional("dataplane", findings, |place, findings| {
             let words = [("ipvs", Dataplane::Ipvs), ("none", Dataplane::None)];
             reader::word(place, &words, findings)
         });
+        let control = keys.optional("control", findings, control);
         Self {
             instances,
             instances_complete,
-            services: services.flatten().unwrap_or_default(),
+            services: services.flatten().into_iter().flatten().flatten().collect(),
+            services_complete,
             metrics: metrics.flatten(),
             dataplane: dataplane.flatten(),
+            control: control.flatten().unwrap_or_default(),
         }
     }
 
@@ -104,4 +115,13 @@ fn metrics(place: &Place<'_>, findings: &mut Findings) -> Option<Metrics> {
         listen
     })?;
     Some(Metrics { listen })
+}
+
+fn control(place: &Place<'_>, findings: &mut Findings) -> Option<Control> {
+    let keys = Mapping::of_known_keys(place, &["group"], findings)?;
+    let right = "write the group whose members may use the control socket";
+    let group = keys.required("group", right, findings, reader::name);
+    Some(Control {
+        group: Some(group?),
+    })
 }

@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 
 use super::document::Position;
 
-/// One mistake in a configuration file.
+/// Something in a configuration file that is wrong, or that is hardly meant.
 ///
 /// Prints as `FILE:LINE:COLUMN: KEY: MESSAGE`, without what is unknown.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConfigurationError {
+pub struct Finding {
     /// The file as it was named.
     pub file: PathBuf,
     /// Where in the file; `None` when the file could not be read at all.
@@ -23,7 +23,7 @@ pub struct ConfigurationError {
     pub message: String,
 }
 
-impl fmt::Display for ConfigurationError {
+impl fmt::Display for Finding {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{}", self.file.display())?;
         if let Some(Position { line, column }) = self.position {
@@ -38,16 +38,16 @@ impl fmt::Display for ConfigurationError {
 
 /// All mistakes that were found in a file, by position; prints one a line.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Errors(pub Vec<ConfigurationError>);
+pub struct Errors(pub Vec<Finding>);
 
 impl Errors {
     /// One by one.
-    pub fn iter(&self) -> std::slice::Iter<'_, ConfigurationError> {
+    pub fn iter(&self) -> std::slice::Iter<'_, Finding> {
         self.0.iter()
     }
 
     pub(super) fn of_file(file: &Path, message: String) -> Self {
-        Self(vec![ConfigurationError {
+        Self(vec![Finding {
             file: file.to_owned(),
             position: None,
             key: String::new(),
@@ -109,34 +109,51 @@ pub(super) fn already<K: Eq + Hash>(
     }
 }
 
-/// The mistakes found so far.
+/// The mistakes found so far, and what is hardly meant.
 #[derive(Default)]
-pub(super) struct Findings(Vec<(Origin, String)>);
+pub(super) struct Findings {
+    errors: Vec<(Origin, String)>,
+    warnings: Vec<(Origin, String)>,
+}
 
 impl Findings {
     pub(super) fn add(&mut self, origin: &Origin, message: impl Into<String>) {
-        self.0.push((origin.clone(), message.into()));
+        self.errors.push((origin.clone(), message.into()));
     }
 
-    /// Nothing when nothing was found.
-    pub(super) fn into_result(self, file: &Path) -> Result<(), Errors> {
-        if self.0.is_empty() {
-            Ok(())
+    /// What is legal and still hardly meant.
+    pub(super) fn warn(&mut self, origin: &Origin, message: impl Into<String>) {
+        self.warnings.push((origin.clone(), message.into()));
+    }
+
+    /// Whether there are no mistakes.
+    pub(super) fn is_empty(&self) -> bool {
+        self.errors.is_empty()
+    }
+
+    /// The warnings when there are no mistakes.
+    pub(super) fn into_result(self, file: &Path) -> Result<Vec<Finding>, Errors> {
+        if self.errors.is_empty() {
+            Ok(in_order(self.warnings, file))
         } else {
             Err(self.into_errors(file))
         }
     }
 
-    /// Each mistake once, though it was found for every node.
-    pub(super) fn into_errors(mut self, file: &Path) -> Errors {
-        self.0.sort();
-        self.0.dedup();
-        let error = |(origin, message): (Origin, String)| ConfigurationError {
-            file: file.to_owned(),
-            position: Some(origin.position),
-            key: origin.key,
-            message,
-        };
-        Errors(self.0.into_iter().map(error).collect())
+    pub(super) fn into_errors(self, file: &Path) -> Errors {
+        Errors(in_order(self.errors, file))
     }
+}
+
+/// By position, each once, though it was found for every node.
+fn in_order(mut found: Vec<(Origin, String)>, file: &Path) -> Vec<Finding> {
+    found.sort();
+    found.dedup();
+    let finding = |(origin, message): (Origin, String)| Finding {
+        file: file.to_owned(),
+        position: Some(origin.position),
+        key: origin.key,
+        message,
+    };
+    found.into_iter().map(finding).collect()
 }

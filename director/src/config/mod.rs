@@ -10,6 +10,7 @@
 //! value means for another. All three report to `Findings`, so that a user sees every mistake at
 //! once. What stands under `authentication` is never quoted in a message.
 
+mod address;
 pub mod defaults;
 mod document;
 mod draft;
@@ -29,20 +30,23 @@ use std::path::{Path, PathBuf};
 
 pub use document::Position;
 use draft::Draft;
-pub use error::{ConfigurationError, Errors};
+pub use error::{Errors, Finding};
 use error::{Findings, Origin};
 pub use lvs_proto::ipvs::{Forwarding, Protocol};
 pub use model::{
-    AddressScope, Check, Configuration, Dataplane, Effect, Holder, Hook, HookState, Instance,
-    Metrics, OnePacketScheduling, Probe, RealServer, Service, Track, TrackedFile, TrackedScript,
-    VersionSettings, VirtualAddress,
+    AddressScope, Check, Configuration, Control, Dataplane, Effect, Holder, Hook, HookState,
+    Instance, Metrics, OnePacketScheduling, Probe, RealServer, Service, Track, TrackedFile,
+    TrackedScript, VersionSettings, VirtualAddress,
 };
 pub use reader::parse_duration;
+
+use resolve::Keys;
 
 /// A configuration file that is valid for every node that it names.
 pub struct File {
     path: PathBuf,
     draft: Draft,
+    warnings: Vec<Finding>,
 }
 
 /// Reads a file of at most [`defaults::MAXIMUM_FILE_SIZE`] and validates it for all nodes. Only the
@@ -75,13 +79,24 @@ fn parse(path: &Path, text: &str) -> Result<File, Errors> {
     match document::parse(text) {
         Ok(root) => {
             let draft = Draft::read(&root, &mut findings);
-            for node in draft.nodes_to_judge() {
-                resolve::configuration(&draft, node, &mut findings);
+            let configuration_of = |node| {
+                let configuration =
+                    resolve::configuration(&draft, node, Keys::LeaveAlone, &mut findings);
+                (node, configuration)
+            };
+            let nodes: Vec<_> = draft
+                .nodes_to_judge()
+                .into_iter()
+                .map(configuration_of)
+                .collect();
+            if findings.is_empty() {
+                resolve::judge_across_nodes(&draft, &nodes, &mut findings);
             }
-            findings.into_result(path)?;
+            let warnings = findings.into_result(path)?;
             Ok(File {
                 path: path.to_owned(),
                 draft,
+                warnings,
             })
         }
         Err(error) => {
@@ -102,13 +117,31 @@ impl File {
         self.draft.nodes()
     }
 
-    /// The configuration of the named node.
+    /// What is legal and still hardly meant, by position.
+    pub fn warnings(&self) -> &[Finding] {
+        &self.warnings
+    }
+
+    /// The configuration of the named node, which is this machine: key files are read.
+    ///
+    /// # Errors
+    /// Maps that don't have the node, with the nodes they have; key files that can't be read or hold
+    /// no key.
+    pub fn for_node(&self, node: &str) -> Result<Configuration, Errors> {
+        self.resolve(node, Keys::Read)
+    }
+
+    /// As [`Self::for_node`] without a look at the machine: zeros stand in for keys in files.
     ///
     /// # Errors
     /// Maps that don't have the node, with the nodes they have.
-    pub fn for_node(&self, node: &str) -> Result<Configuration, Errors> {
+    pub fn outline(&self, node: &str) -> Result<Configuration, Errors> {
+        self.resolve(node, Keys::LeaveAlone)
+    }
+
+    fn resolve(&self, node: &str, keys: Keys) -> Result<Configuration, Errors> {
         let mut findings = Findings::default();
-        let configuration = resolve::configuration(&self.draft, node, &mut findings);
+        let configuration = resolve::configuration(&self.draft, node, keys, &mut findings);
         findings.into_result(&self.path)?;
         Ok(configuration)
     }

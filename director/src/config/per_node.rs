@@ -15,7 +15,8 @@ pub(super) enum PerNode<T> {
 /// A mapping by node name.
 pub(super) struct NodeMap<T> {
     origin: Origin,
-    values: BTreeMap<String, Located<T>>,
+    /// Nothing where the file leaves it empty.
+    values: BTreeMap<String, Option<Located<T>>>,
     /// Its keys are not quoted.
     secret: bool,
 }
@@ -34,8 +35,29 @@ impl<T> PerNode<T> {
         }
     }
 
-    /// One value for every node.
-    pub(super) fn read_for_every<'n>(
+    /// For values that are mappings with `known` keys: a mapping of mappings by other keys is by node
+    /// name.
+    pub(super) fn read_mapping<'n>(
+        place: &Place<'n>,
+        known: &[&str],
+        findings: &mut Findings,
+        read: impl Fn(&Place<'n>, &mut Findings) -> Option<T>,
+    ) -> Option<Self> {
+        let is_mapping = |value: &Value| matches!(value, Value::Mapping(_));
+        let by_node = matches!(place.value(), Value::Mapping(entries)
+        if entries.iter().any(|(_, node)| is_mapping(&node.value))
+        && entries.iter().all(|(key, node)| {
+            (is_mapping(&node.value) || matches!(node.value, Value::Empty))
+                && !matches!(&key.value, Value::Text(key) if known.contains(&key.as_str()))
+        }));
+        if by_node {
+            Self::read_by_node(place, findings, read)
+        } else {
+            Self::read_for_every(place, findings, read)
+        }
+    }
+
+    fn read_for_every<'n>(
         place: &Place<'n>,
         findings: &mut Findings,
         read: impl Fn(&Place<'n>, &mut Findings) -> Option<T>,
@@ -43,8 +65,7 @@ impl<T> PerNode<T> {
         Some(Self::Every(place.located(read(place, findings)?)))
     }
 
-    /// A mapping by node name.
-    pub(super) fn read_by_node<'n>(
+    fn read_by_node<'n>(
         place: &Place<'n>,
         findings: &mut Findings,
         read: impl Fn(&Place<'n>, &mut Findings) -> Option<T>,
@@ -60,10 +81,12 @@ impl<T> PerNode<T> {
         let mut values = BTreeMap::new();
         let mut complete = true;
         for (node, place) in mapping.entries() {
-            match read(place, findings) {
-                Some(value) => drop(values.insert(node.to_owned(), place.located(value))),
-                None => complete = false,
-            }
+            let value = match place.value() {
+                Value::Empty => None,
+                _ => read(place, findings).map(|value| place.located(value)),
+            };
+            complete &= value.is_some() || matches!(place.value(), Value::Empty);
+            values.insert(node.to_owned(), value);
         }
         let secret = place.is_secret();
         complete.then(|| {
@@ -75,32 +98,58 @@ impl<T> PerNode<T> {
         })
     }
 
-    /// The value of a node.
-    pub(super) fn of(&self, node: &str, findings: &mut Findings) -> Option<&Located<T>> {
+    /// The value of a node, of a key that must have one.
+    pub(super) fn required(&self, node: &str, findings: &mut Findings) -> Option<&Located<T>> {
+        let value = self.optional(node, findings)?;
+        if value.is_none()
+            && let Self::ByNode(map) = self
+        {
+            findings.add(&map.origin, format!("is empty for node `{node}`"));
+        }
+        value
+    }
+
+    /// The value of a node: `Some(None)` where the file leaves it empty, as if the key weren't
+    /// written for that node; `None` where the map lacks the node.
+    pub(super) fn optional(
+        &self,
+        node: &str,
+        findings: &mut Findings,
+    ) -> Option<Option<&Located<T>>> {
         let map = match self {
-            Self::Every(value) => return Some(value),
+            Self::Every(value) => return Some(Some(value)),
             Self::ByNode(map) => map,
         };
         let value = map.values.get(node);
         if value.is_none() {
             let mut message = format!("has no value for node `{node}`");
             if !map.secret {
-                let nodes: Vec<&str> = self.nodes().collect();
+                let nodes: Vec<&str> = map.values.keys().map(String::as_str).collect();
                 message = format!("{message}; it has {}", nodes.join(", "));
             }
             findings.add(&map.origin, message);
         }
-        value
+        Some(value?.as_ref())
     }
+}
 
+/// What may name nodes.
+pub(super) trait Nodes {
     /// The nodes that are named.
-    pub(super) fn nodes(&self) -> impl Iterator<Item = &str> {
-        let values = match self {
-            Self::Every(_) => None,
-            Self::ByNode(map) => Some(&map.values),
-        };
-        values
-            .into_iter()
-            .flat_map(|values| values.keys().map(String::as_str))
+    fn nodes(&self) -> Vec<&str>;
+}
+
+impl<T> Nodes for PerNode<T> {
+    fn nodes(&self) -> Vec<&str> {
+        match self {
+            Self::Every(_) => Vec::new(),
+            Self::ByNode(map) => map.values.keys().map(String::as_str).collect(),
+        }
+    }
+}
+
+impl<T> Nodes for Option<PerNode<T>> {
+    fn nodes(&self) -> Vec<&str> {
+        self.as_ref().map(Nodes::nodes).unwrap_or_default()
     }
 }

@@ -2,11 +2,13 @@
 //! doesn't like and then gives `None`.
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::fmt::Display;
+use std::num::{NonZeroI16, NonZeroU8};
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::time::Duration;
 
+use super::defaults;
 use super::document::{Node, Position, Value};
 use super::error::{Findings, Located, Origin};
 use super::nearest::nearest;
@@ -75,7 +77,16 @@ impl<'n> Place<'n> {
         }
     }
 
-    fn expected(&self, what: &str, findings: &mut Findings) {
+    /// A part of the value, to stand before what is said of it; nothing where nothing is quoted.
+    pub(super) fn quote(&self, part: impl Display) -> String {
+        if self.secret {
+            String::new()
+        } else {
+            format!("{part} ")
+        }
+    }
+
+    pub(super) fn expected(&self, what: &str, findings: &mut Findings) {
         let kind = self.node.value.kind();
         findings.add(&self.origin(), format!("must be {what}, but is {kind}"));
     }
@@ -182,6 +193,47 @@ impl<'n> Mapping<'n> {
     }
 }
 
+/// A mapping whose keys are whole numbers in `range`; `what` it is of is said of another key.
+pub(super) fn numbered<'n, T>(
+    place: &Place<'n>,
+    range: RangeInclusive<u8>,
+    what: &str,
+    findings: &mut Findings,
+    mut read: impl FnMut(&Place<'n>, &mut Findings) -> Option<T>,
+) -> Option<BTreeMap<u8, T>> {
+    let Value::Mapping(nodes) = &place.node.value else {
+        place.expected(what, findings);
+        return None;
+    };
+    if nodes.is_empty() {
+        findings.add(&place.origin(), format!("is empty; must be {what}"));
+        return None;
+    }
+    let mut values = BTreeMap::new();
+    let mut complete = true;
+    for (key, node) in nodes {
+        let member = |node| Place {
+            node,
+            key: place.key.clone(),
+            secret: place.secret,
+        };
+        let least_and_most = i64::from(*range.start())..=i64::from(*range.end());
+        let number = integer(&member(key), least_and_most, findings);
+        let number = number.and_then(|number| u8::try_from(number).ok());
+        let value = read(&member(node), findings);
+        match (number, value) {
+            (Some(number), _) if values.contains_key(&number) => {
+                let message = "is written twice; keep one";
+                findings.add(&Origin::new(key.position, place.key.clone()), message);
+                complete = false;
+            }
+            (Some(number), Some(value)) => drop(values.insert(number, value)),
+            _ => complete = false,
+        }
+    }
+    complete.then_some(values)
+}
+
 /// Where a key stands first.
 fn key_position(node: &Node, key: &str) -> Option<Position> {
     let Value::Mapping(entries) = &node.value else {
@@ -260,24 +312,22 @@ pub(super) fn boolean(place: &Place<'_>, findings: &mut Findings) -> Option<bool
 /// A whole number in `range`.
 pub(super) fn integer(
     place: &Place<'_>,
-    range: RangeInclusive<u64>,
+    range: RangeInclusive<i64>,
     findings: &mut Findings,
-) -> Option<u64> {
+) -> Option<i64> {
     let what = format!("a whole number from {} to {}", range.start(), range.end());
     match place.value() {
         Value::Integer(value) => {
-            let inside = u64::try_from(*value)
+            let inside = i64::try_from(*value)
                 .ok()
                 .filter(|value| range.contains(value));
             if inside.is_none() {
-                findings.add(
-                    &place.origin(),
-                    format!("{value} is out of range; must be {what}"),
-                );
+                let message = format!("{}is out of range; must be {what}", place.quote(value));
+                findings.add(&place.origin(), message);
             }
             inside
         }
-        Value::Text(text) if text.parse::<u64>().is_ok() => {
+        Value::Text(text) if text.parse::<i64>().is_ok() => {
             let right = format!("must be {what}, but is a text; write it without quotes");
             findings.add(&place.origin(), right);
             None
@@ -326,9 +376,10 @@ pub(super) fn word<T: Copy>(
         .find(|(word, _)| word == text)
         .map(|(_, value)| *value);
     if found.is_none() {
+        let quoted = place.quote(format_args!("`{text}`"));
         findings.add(
             &place.origin(),
-            format!("`{text}` is not known; must be {what}"),
+            format!("{quoted}is not known; must be {what}"),
         );
     }
     found
@@ -338,7 +389,7 @@ pub(super) fn word<T: Copy>(
 pub(super) fn parsed<T>(place: &Place<'_>, what: &str, findings: &mut Findings) -> Option<T>
 where
     T: FromStr,
-    T::Err: std::fmt::Display,
+    T::Err: Display,
 {
     match text(place, what, findings)?.parse() {
         Ok(value) => Some(value),
@@ -371,7 +422,7 @@ pub(super) fn duration(place: &Place<'_>, findings: &mut Findings) -> Option<Dur
     let text = match place.value() {
         Value::Text(text) => text,
         Value::Integer(number) => {
-            let message = format!("{number} has no unit; must be {WHAT}");
+            let message = format!("{}has no unit; must be {WHAT}", place.quote(number));
             findings.add(&place.origin(), message);
             return None;
         }
@@ -382,9 +433,10 @@ pub(super) fn duration(place: &Place<'_>, findings: &mut Findings) -> Option<Dur
     };
     let duration = parse_duration(text);
     if duration.is_none() {
+        let quoted = place.quote(format_args!("`{text}`"));
         findings.add(
             &place.origin(),
-            format!("`{text}` is not a time; must be {WHAT}"),
+            format!("{quoted}is not a time; must be {WHAT}"),
         );
     }
     duration
@@ -401,44 +453,102 @@ pub fn parse_duration(text: &str) -> Option<Duration> {
     }
 }
 
-/// An IPv4 address; `for_ipv6` is what is said of an IPv6 address.
-pub(super) fn ipv4_address(
+/// A time in `range`.
+pub(super) fn duration_in(
     place: &Place<'_>,
-    for_ipv6: &str,
+    range: RangeInclusive<Duration>,
     findings: &mut Findings,
-) -> Option<Ipv4Addr> {
-    let text = text(place, "an IPv4 address", findings)?;
-    let address = parse_ipv4(text, for_ipv6);
-    address
-        .map_err(|message| findings.add(&place.origin(), message))
-        .ok()
-}
-
-/// As [`ipv4_address`], of a text.
-pub(super) fn parse_ipv4(text: &str, for_ipv6: &str) -> Result<Ipv4Addr, String> {
-    text.parse().map_err(|_| {
-        if text.parse::<Ipv6Addr>().is_ok() {
-            format!("`{text}` is an IPv6 address; {for_ipv6}")
-        } else {
-            format!("`{text}` is not an IPv4 address; write one such as 192.0.2.1")
-        }
-    })
-}
-
-/// Why no host can have the address, if so.
-pub(super) fn why_not_a_host(address: Ipv4Addr) -> Option<&'static str> {
-    if address.octets()[0] == 0 {
-        Some("is unspecified")
-    } else if address.is_multicast() {
-        Some("is a multicast address")
-    } else if address.is_broadcast() {
-        Some("is the broadcast address")
-    } else {
-        None
+) -> Option<Duration> {
+    let time = duration(place, findings)?;
+    if range.contains(&time) {
+        return Some(time);
     }
+    let quoted = place.quote(format_args!("{time:?}"));
+    let (least, most) = (range.start(), range.end());
+    let message = format!("{quoted}is out of range; must be from {least:?} to {most:?}");
+    findings.add(&place.origin(), message);
+    None
 }
 
-/// Why a service's address or a VIP can't be this one, if so.
-pub(super) fn why_not_a_virtual_address(address: Ipv4Addr) -> Option<&'static str> {
-    why_not_a_host(address).or_else(|| address.is_loopback().then_some("is a loopback address"))
+/// How long one of the things may take that start every `interval`: no longer.
+pub(super) fn timeout(
+    place: &Place<'_>,
+    interval: Option<Duration>,
+    findings: &mut Findings,
+) -> Option<Duration> {
+    let timeout = duration(place, findings)?;
+    let interval = interval?;
+    if timeout.is_zero() {
+        findings.add(
+            &place.origin(),
+            format!("must be from 1ms to the interval, {interval:?}"),
+        );
+        return None;
+    }
+    if timeout > interval {
+        let message = format!(
+            "{timeout:?} is longer than the interval, so that the next would start while one still \
+             waits; must be at most {interval:?}"
+        );
+        findings.add(&place.origin(), message);
+        return None;
+    }
+    Some(timeout)
+}
+
+/// How often in a row: 1 to 255.
+pub(super) fn count(place: &Place<'_>, findings: &mut Findings) -> Option<NonZeroU8> {
+    NonZeroU8::new(u8::try_from(integer(place, 1..=255, findings)?).ok()?)
+}
+
+/// What is added to a priority: -253 to 253 without 0.
+pub(super) fn weight(place: &Place<'_>, findings: &mut Findings) -> Option<NonZeroI16> {
+    let number = integer(place, defaults::WEIGHTS, findings)?;
+    let weight = NonZeroI16::new(i16::try_from(number).ok()?);
+    if weight.is_none() {
+        findings.add(
+            &place.origin(),
+            "0 changes nothing; must be a whole number from -253 to 253 other than 0",
+        );
+    }
+    weight
+}
+
+/// The name of an interface, as the kernel allows it (`dev_valid_name`, `net/core/dev.c`).
+pub(super) fn interface(place: &Place<'_>, findings: &mut Findings) -> Option<String> {
+    let text = text(place, "the name of an interface", findings)?;
+    let allowed = |letter: char| letter.is_ascii_graphic() && !"/:".contains(letter);
+    if (1..=15).contains(&text.len()) && text.chars().all(allowed) && !matches!(text, "." | "..") {
+        return Some(text.to_owned());
+    }
+    let message = format!(
+        "`{text}` is not the name of an interface; \
+         must be 1 to 15 printable characters other than `/` and `:`"
+    );
+    findings.add(&place.origin(), message);
+    None
+}
+
+/// A program by its absolute path, and its arguments.
+pub(super) fn command(place: &Place<'_>, findings: &mut Findings) -> Option<Vec<String>> {
+    let what = "a list of a program and its arguments, such as [/usr/local/bin/check, eth0]";
+    let words = filled_list(place, what, findings, |place, findings| {
+        let word = text(place, "a text", findings)?;
+        if word.contains('\0') {
+            findings.add(&place.origin(), "has a zero byte, which no argument can");
+            return None;
+        }
+        Some(place.located(word.to_owned()))
+    })?;
+    let program = words.first()?;
+    if !program.value.starts_with('/') {
+        let message = format!(
+            "`{}` is not an absolute path; write the program with its whole path, since neither a \
+             shell nor PATH is asked",
+            program.value
+        );
+        findings.add(&program.origin, message);
+        return None;
+    }
+    Some(words.into_iter().map(|word| word.value).collect())
 }

@@ -3,17 +3,16 @@
 
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
-use std::num::{NonZeroU8, NonZeroU16};
-use std::time::Duration;
+use std::num::NonZeroU16;
 
 use lvs_proto::dns::{Name, RecordType};
 use lvs_proto::ipvs::{Forwarding, Protocol, Scheduler};
 
-use super::defaults;
 use super::document::Value;
 use super::error::{Findings, Located, already};
 use super::model::{Check, OnePacketScheduling, Probe, RealServer};
 use super::reader::{self, Mapping, Place};
+use super::{address, defaults};
 
 /// A service whose holder has yet to be found.
 pub(super) struct ServiceDraft {
@@ -55,7 +54,7 @@ impl ServiceDraft {
             "address",
             "write the VIP that clients ask",
             findings,
-            address,
+            service_address,
         );
         let port = keys.required("port", "write 53 for DNS", findings, port);
         let protocols = keys.required(
@@ -101,10 +100,10 @@ impl ServiceDraft {
     }
 }
 
-fn address(place: &Place<'_>, findings: &mut Findings) -> Option<Located<Ipv4Addr>> {
+fn service_address(place: &Place<'_>, findings: &mut Findings) -> Option<Located<Ipv4Addr>> {
     let for_ipv6 = "services are IPv4 only for now";
-    let address = reader::ipv4_address(place, for_ipv6, findings)?;
-    if let Some(reason) = reader::why_not_a_virtual_address(address) {
+    let address = address::ipv4(place, for_ipv6, findings)?;
+    if let Some(reason) = address::why_not_a_virtual_address(address.into()) {
         let message = format!("{address} {reason}; a service's address is one of the LAN");
         findings.add(&place.origin(), message);
         return None;
@@ -199,13 +198,15 @@ fn check(place: &Place<'_>, findings: &mut Findings) -> Option<Option<Check>> {
         findings,
         dns,
     );
-    let interval = keys.optional("interval", findings, interval);
+    let interval = keys.optional("interval", findings, |place, findings| {
+        reader::duration_in(place, defaults::CHECK_INTERVALS, findings)
+    });
     let known_interval = interval.map(|interval| interval.unwrap_or(defaults::CHECK_INTERVAL));
     let timeout = keys.optional("timeout", findings, |place, findings| {
-        timeout(place, known_interval, findings)
+        reader::timeout(place, known_interval, findings)
     });
-    let rise = keys.optional("rise", findings, count);
-    let fall = keys.optional("fall", findings, count);
+    let rise = keys.optional("rise", findings, reader::count);
+    let fall = keys.optional("fall", findings, reader::count);
     let interval = known_interval?;
     Some(Some(Check {
         probe: probe?,
@@ -229,49 +230,6 @@ fn dns(place: &Place<'_>, findings: &mut Findings) -> Option<Probe> {
         name: name?,
         record_type: record_type?.unwrap_or(defaults::RECORD_TYPE),
     })
-}
-
-fn interval(place: &Place<'_>, findings: &mut Findings) -> Option<Duration> {
-    let interval = reader::duration(place, findings)?;
-    if !defaults::CHECK_INTERVALS.contains(&interval) {
-        let (least, most) = (
-            defaults::CHECK_INTERVALS.start(),
-            defaults::CHECK_INTERVALS.end(),
-        );
-        let message = format!("{interval:?} is out of range; must be from {least:?} to {most:?}");
-        findings.add(&place.origin(), message);
-        return None;
-    }
-    Some(interval)
-}
-
-fn timeout(
-    place: &Place<'_>,
-    interval: Option<Duration>,
-    findings: &mut Findings,
-) -> Option<Duration> {
-    let timeout = reader::duration(place, findings)?;
-    let interval = interval?;
-    if timeout.is_zero() {
-        findings.add(
-            &place.origin(),
-            format!("must be from 1ms to the interval, {interval:?}"),
-        );
-        return None;
-    }
-    if timeout > interval {
-        let message = format!(
-            "{timeout:?} is longer than the interval, so that a probe would start while the one \
-             before it waits; must be at most {interval:?}"
-        );
-        findings.add(&place.origin(), message);
-        return None;
-    }
-    Some(timeout)
-}
-
-fn count(place: &Place<'_>, findings: &mut Findings) -> Option<NonZeroU8> {
-    NonZeroU8::new(u8::try_from(reader::integer(place, 1..=255, findings)?).ok()?)
 }
 
 fn real_servers(
@@ -314,8 +272,8 @@ fn real_servers(
 fn real_server_address(place: &Place<'_>, findings: &mut Findings) -> Option<Located<Ipv4Addr>> {
     let for_ipv6 = "direct routing hands packets on unchanged, so that a real server is of its \
                     service's family; write its IPv4 address";
-    let address = reader::ipv4_address(place, for_ipv6, findings)?;
-    if let Some(reason) = reader::why_not_a_host(address) {
+    let address = address::ipv4(place, for_ipv6, findings)?;
+    if let Some(reason) = address::why_not_a_host(address.into()) {
         let message = format!("{address} {reason}; write the real server's own address");
         findings.add(&place.origin(), message);
         return None;

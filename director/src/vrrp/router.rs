@@ -438,7 +438,7 @@ fn checksum_form(settings: &Settings) -> ChecksumForm {
     match settings.version {
         // Version 2 has one form only, which `Advert::emit` knows.
         VersionSettings::V2 { .. } => ChecksumForm::MessageOnly,
-        VersionSettings::V3 { checksum } => checksum,
+        VersionSettings::V3 { checksum, .. } => checksum,
     }
 }
 

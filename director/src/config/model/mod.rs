@@ -24,6 +24,15 @@ pub struct Configuration {
     pub metrics: Option<Metrics>,
     /// What forwards packets.
     pub dataplane: Dataplane,
+    /// Who may ask and command the daemon.
+    pub control: Control,
+}
+
+/// The socket that answers questions and takes commands.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Control {
+    /// The group whose members may use it beside root; root's own when absent.
+    pub group: Option<String>,
 }
 
 /// What forwards packets.

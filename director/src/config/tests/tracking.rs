@@ -1,0 +1,1 @@
+//! What virtual routers track, and who is told.
