@@ -10,8 +10,8 @@ use pnet::util::MacAddr;
 pub const FRAME_LENGTH: usize = 42;
 
 /// A gratuitous ARP request: neighbours that have an entry for `address` move it to
-/// `hardware_address` (RFC 9568, section 8.1.2, with errata 7947 and 7949; the request form is what
-/// keepalived sends and switches are used to).
+/// `hardware_address` (RFC 9568, section 8.1.2; the request form is what keepalived sends and switches
+/// are used to). That is the target's hardware address too (errata 7947 and 7949).
 pub fn gratuitous(hardware_address: [u8; 6], address: Ipv4Addr) -> [u8; FRAME_LENGTH] {
     let own = MacAddr::from(hardware_address);
     let mut frame = [0; FRAME_LENGTH];
@@ -29,7 +29,7 @@ pub fn gratuitous(hardware_address: [u8; 6], address: Ipv4Addr) -> [u8; FRAME_LE
     arp.set_operation(ArpOperations::Request);
     arp.set_sender_hw_addr(own);
     arp.set_sender_proto_addr(address);
-    arp.set_target_hw_addr(MacAddr::broadcast());
+    arp.set_target_hw_addr(own);
     arp.set_target_proto_addr(address);
     frame
 }
@@ -46,7 +46,7 @@ mod tests {
             0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x02, 0, 0, 0, 0, 0x0b, 0x08, 0x06,
             0, 1, 0x08, 0, 6, 4, 0, 1,
             0x02, 0, 0, 0, 0, 0x0b, 192, 168, 56, 185,
-            0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 192, 168, 56, 185,
+            0x02, 0, 0, 0, 0, 0x0b, 192, 168, 56, 185,
         ];
         assert_eq!(frame, expected);
     }
