@@ -8,6 +8,8 @@
 mod announcing;
 mod authentication;
 mod configuration;
+#[cfg(test)]
+mod conformance;
 pub mod group;
 pub mod hmac;
 mod instance;
