@@ -3,7 +3,7 @@
 
 CARGO ?= cargo
 
-.PHONY: demo test setup build check unit lab-host lab-guest
+.PHONY: demo test setup build check unit lab-host lab-guest ledger
 
 demo: setup build
 	$(CARGO) run --quiet -p lvs-tests --bin demo
@@ -31,3 +31,7 @@ lab-host: setup build
 
 lab-guest: setup build
 	$(CARGO) test -p lvs-tests --test guest -- $(CASE)
+
+# What is kept of RFC 9568, and how many tests show it.
+ledger:
+	$(CARGO) run --quiet -p lvs-tests --bin ledger

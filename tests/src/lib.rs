@@ -19,6 +19,7 @@ pub mod guest;
 pub mod http;
 pub mod inject;
 pub mod lab;
+pub mod ledger;
 pub mod ping;
 pub mod runner;
 pub mod scenario;
