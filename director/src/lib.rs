@@ -5,9 +5,11 @@
 pub mod address;
 pub mod cli;
 pub mod config;
+pub mod control;
 pub mod dataplane;
 pub mod engine;
 pub mod health;
+pub mod hooks;
 pub mod metrics;
 mod program;
 pub mod supervisor;

@@ -35,7 +35,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "NAME")]
     node: Option<String>,
     /// Where records are kept that outlive the process
-    #[arg(long, value_name = "DIRECTORY", default_value = "/run/lvs-director")]
+    #[arg(long, value_name = "DIRECTORY", default_value = super::RUNTIME_DIRECTORY)]
     runtime_directory: PathBuf,
 }
 
