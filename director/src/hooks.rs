@@ -8,13 +8,13 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use lvs_proto::vrrp::Priority;
+use lvs_proto::vrrp::{Priority, State};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tracing::warn;
 
-use crate::config::{Hook, HookState};
+use crate::config::{Hook, HookState, Instance};
 use crate::program::{Failure, GRACE, Program, Run};
 
 /// Runs that may wait.
@@ -36,6 +36,23 @@ pub struct Notice {
     pub reason: String,
     /// Its effective priority.
     pub priority: Priority,
+}
+
+impl From<State> for HookState {
+    fn from(state: State) -> Self {
+        match state {
+            State::Initialize => Self::Stopped,
+            State::Backup => Self::Backup,
+            State::Active => Self::Active,
+            State::Fault => Self::Fault,
+        }
+    }
+}
+
+/// The hooks of each instance, by its name.
+pub fn by_instance(instances: &[Instance]) -> HashMap<String, Vec<Hook>> {
+    let hooks = |instance: &Instance| (instance.name.clone(), instance.hooks.clone());
+    instances.iter().map(hooks).collect()
 }
 
 /// Runs hooks.

@@ -257,7 +257,7 @@ fn milliseconds(time: Duration) -> String {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::control::{ActiveRouter, Counters, Family, Priorities, Transition};
+    use crate::control::{ActiveRouter, Checksum, Counters, Family, Priorities, Transition};
 
     fn instance(name: &str, state: State) -> InstanceStatus {
         InstanceStatus {
@@ -304,7 +304,7 @@ mod tests {
                 address: "192.168.56.181".parse().unwrap(),
                 priority: 200,
                 interval: Duration::from_millis(100),
-                checksum: Some("pseudo-header".to_owned()),
+                checksum: Some(Checksum::PseudoHeader),
                 authenticated: false,
             }),
             ..instance("backup", State::Backup)
@@ -403,6 +403,7 @@ backup    backup  250ms  200       192.168.56.181 (200)  eth2       50    -
             "\"in_state_seconds\": 93784.0",
             "\"stands_aside\": {\n        \"until\": \"release\"",
             "\"limit_seconds\": 0.2012",
+            "\"checksum\": \"pseudo-header\"",
         ] {
             assert!(text.contains(part), "{text}");
         }

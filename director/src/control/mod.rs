@@ -18,8 +18,8 @@ use tokio::sync::oneshot;
 pub use client::{AskError, ask};
 pub use server::{BindError, Server};
 pub use status::{
-    ActiveRouter, Aside, Counters, Family, InstanceStatus, Margin, Ownership, Priorities, State,
-    Status, Transition,
+    ActiveRouter, Aside, Checksum, Counters, Family, InstanceStatus, Margin, Ownership, Priorities,
+    State, Status, Transition,
 };
 
 /// The socket's name in the runtime directory.

@@ -5,6 +5,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use lvs_proto::vrrp;
 use serde::{Deserialize, Serialize};
 
 use super::seconds;
@@ -95,6 +96,17 @@ impl fmt::Display for State {
     }
 }
 
+impl From<vrrp::State> for State {
+    fn from(state: vrrp::State) -> Self {
+        match state {
+            vrrp::State::Initialize => Self::Initialize,
+            vrrp::State::Backup => Self::Backup,
+            vrrp::State::Active => Self::Active,
+            vrrp::State::Fault => Self::Fault,
+        }
+    }
+}
+
 /// How an instance stands with its addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -109,6 +121,17 @@ pub enum Ownership {
     HandingOver,
 }
 
+impl From<vrrp::Ownership> for Ownership {
+    fn from(ownership: vrrp::Ownership) -> Self {
+        match ownership {
+            vrrp::Ownership::Absent => Self::Absent,
+            vrrp::Ownership::Adopting => Self::Adopting,
+            vrrp::Ownership::Held => Self::Held,
+            vrrp::Ownership::HandingOver => Self::HandingOver,
+        }
+    }
+}
+
 /// Protocol of adverts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -117,6 +140,15 @@ pub enum Family {
     Ipv4,
     /// IPv6.
     Ipv6,
+}
+
+impl From<vrrp::Family> for Family {
+    fn from(family: vrrp::Family) -> Self {
+        match family {
+            vrrp::Family::Ipv4 => Self::Ipv4,
+            vrrp::Family::Ipv6 => Self::Ipv6,
+        }
+    }
 }
 
 /// A change of state.
@@ -152,10 +184,42 @@ pub struct ActiveRouter {
     /// Between its adverts.
     #[serde(rename = "interval_seconds", with = "seconds")]
     pub interval: Duration,
-    /// What its checksum covers, as the configuration writes it.
-    pub checksum: Option<String>,
+    /// What its checksums cover, where that is a choice: with version 3 over IPv4.
+    pub checksum: Option<Checksum>,
     /// It has shown that it knows the key or the password.
     pub authenticated: bool,
+}
+
+impl From<vrrp::Active> for ActiveRouter {
+    fn from(active: vrrp::Active) -> Self {
+        let is_choice = active.version == vrrp::Version::V3 && active.address.is_ipv4();
+        Self {
+            address: active.address,
+            priority: active.priority,
+            interval: active.interval,
+            checksum: is_choice.then(|| active.form.into()),
+            authenticated: active.authenticated,
+        }
+    }
+}
+
+/// What a checksum covers, in the configuration's words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Checksum {
+    /// The IPv4 pseudo-header and the message.
+    PseudoHeader,
+    /// The message.
+    MessageOnly,
+}
+
+impl From<vrrp::ChecksumForm> for Checksum {
+    fn from(form: vrrp::ChecksumForm) -> Self {
+        match form {
+            vrrp::ChecksumForm::PseudoHeader => Self::PseudoHeader,
+            vrrp::ChecksumForm::MessageOnly => Self::MessageOnly,
+        }
+    }
 }
 
 /// For how long an instance stands aside.

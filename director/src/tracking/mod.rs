@@ -21,7 +21,7 @@ use lvs_proto::vrrp::Priority;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tracing::{info, warn};
 
-use crate::config::Track;
+use crate::config::{Instance, Track};
 use file::{Content, Files};
 use score::Score;
 pub use score::{Condition, Kind, Tracked};
@@ -36,6 +36,16 @@ pub struct Subject {
     pub priority: Priority,
     /// What it tracks.
     pub track: Track,
+}
+
+impl From<&Instance> for Subject {
+    fn from(instance: &Instance) -> Self {
+        Self {
+            instance: instance.name.clone(),
+            priority: instance.priority,
+            track: instance.track.clone(),
+        }
+    }
 }
 
 /// What all that an instance tracks does to it now.

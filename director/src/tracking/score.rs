@@ -147,19 +147,14 @@ pub(super) struct Score {
 impl Score {
     /// The sum of `base` and what is added to it, within 1 and 254; an owner keeps 255.
     pub(super) fn of(base: Priority, tracked: &[Tracked]) -> Self {
-        let sum =
-            i64::from(base.get()) + tracked.iter().map(|one| i64::from(one.adds)).sum::<i64>();
-        let sum = u8::try_from(sum.clamp(1, 254)).ok().and_then(Priority::new);
+        let sum = tracked.iter().map(|one| i32::from(one.adds)).sum();
         let faults: Vec<String> = tracked
             .iter()
             .filter(|one| one.fault)
             .map(ToString::to_string)
             .collect();
         Self {
-            priority: match sum {
-                Some(sum) if base != Priority::OWNER => sum,
-                _ => base,
-            },
+            priority: base.adjusted(sum),
             fault: (!faults.is_empty()).then(|| faults.join(", ")),
         }
     }
