@@ -16,8 +16,9 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use lvs_proto::vrrp::Family;
 use lvs_system::netlink::{Connection, Protocol};
-use lvs_system::vrrp_socket::VrrpSocket;
+use lvs_system::vrrp_socket::{Mode, VrrpSocket};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal, kill};
@@ -205,7 +206,13 @@ impl Supervisor {
             return;
         };
         if let Entry::Vacant(place) = self.sockets.entry(holding.interface_index) {
-            match VrrpSocket::open(&holding.interface, holding.interface_index) {
+            let socket = VrrpSocket::open(
+                Family::Ipv4,
+                &holding.interface,
+                holding.interface_index,
+                Mode::SendOnly,
+            );
+            match socket {
                 Ok(socket) => {
                     place.insert(socket);
                 }
@@ -297,7 +304,11 @@ impl Supervisor {
             .sockets
             .get(&holding.interface_index)
             .ok_or_else(missing)?;
-        socket.send(&holding.resignation, holding.source)
+        socket.send(
+            &holding.resignation,
+            holding.source.into(),
+            Family::Ipv4.multicast_group(),
+        )
     }
 }
 

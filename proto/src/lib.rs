@@ -8,4 +8,5 @@ pub mod arp;
 pub mod dns;
 pub mod health;
 pub mod ipvs;
+pub mod ndp;
 pub mod vrrp;

@@ -3,13 +3,13 @@
 //! Adding what is there and removing what is absent are results here, not errors, so that callers
 //! can repeat themselves after a crash.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, Parseable};
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NlasIterator, parse_string, parse_u32};
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::address::{
-    AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage, AddressProtocol,
-    AddressScope,
+    AddressAttribute, AddressFlags, AddressHeader, AddressHeaderFlags, AddressMessage,
+    AddressProtocol, AddressScope,
 };
 use nix::errno::Errno;
 
@@ -37,13 +37,18 @@ pub struct Address {
     pub label: Option<String>,
     /// IPv4 only: the broadcast address of the subnet.
     pub broadcast: Option<Ipv4Addr>,
-    /// How far the address is valid.
+    /// How far the address is valid. Of an IPv6 address the kernel knows that without being told.
     pub scope: Scope,
     /// Without a route to the address's subnet (`IFA_F_NOPREFIXROUTE`).
     pub no_prefix_route: bool,
     /// Found only: another address of the same subnet was there first (`IFA_F_SECONDARY`), and the
     /// kernel may take this one away with it.
     pub secondary: bool,
+    /// Found only: duplicate address detection isn't through (`IFA_F_TENTATIVE`), so nothing can
+    /// be sent from the address.
+    pub tentative: bool,
+    /// Found only: another machine has the address (`IFA_F_DADFAILED`).
+    pub duplicate: bool,
     /// `IFA_PROTO`: 0 where nobody marked it, [`OURS`] where we did.
     pub protocol: u8,
 }
@@ -120,8 +125,26 @@ impl Address {
             scope: Scope::Global,
             no_prefix_route: false,
             secondary: false,
+            tentative: false,
+            duplicate: false,
             protocol: OURS,
         }
+    }
+
+    /// Whether the kernel takes both for the same address of the same interface, whatever else
+    /// differs.
+    pub fn is_same(&self, other: &Self) -> bool {
+        let identity = |address: &Self| {
+            let Self {
+                interface_index,
+                address,
+                prefix_length,
+                peer,
+                ..
+            } = *address;
+            (interface_index, address, prefix_length, peer)
+        };
+        identity(self) == identity(other)
     }
 
     /// Whether it carries the mark [`OURS`].
@@ -179,26 +202,57 @@ pub fn list(
     let request = Request::of(libc::RTM_GETADDR, 0, &AddressMessage::default());
     let mut addresses = Vec::new();
     for reply in connection.dump(&request).map_err(Error::List)? {
-        let message = AddressMessage::parse(&reply.payload)
-            .map_err(|_| Error::List(netlink::Error::Malformed("an address message")))?;
-        if interface_index.is_none_or(|index| index == message.header.index) {
-            addresses.extend(found(message));
-        }
+        let malformed = Error::List(netlink::Error::Malformed("an address message"));
+        let address = parse(&reply.payload).ok_or(malformed)?;
+        addresses.extend(address.filter(|address| {
+            interface_index.is_none_or(|index| index == address.interface_index)
+        }));
     }
     Ok(addresses)
 }
 
-/// The IPv4 address that an interface would speak from: its first of global scope that is
-/// neither secondary nor among `excluded` (the VIPs), or the next best; `None` without any.
+/// The IPv4 address that an interface would speak from: its first of global scope that is neither
+/// secondary, nor [ours](Address::is_ours), nor among `excluded` (the VIPs), or the next best;
+/// `None` without any.
 pub fn primary_ipv4(
-    connection: &mut Connection,
+    addresses: &[Address],
     interface_index: u32,
-    excluded: &[Ipv4Addr],
-) -> Result<Option<Ipv4Addr>, Error> {
-    Ok(choose_primary(
-        &list(connection, Some(interface_index))?,
-        excluded,
-    ))
+    excluded: &[IpAddr],
+) -> Option<Ipv4Addr> {
+    own(addresses, interface_index, excluded)
+        .filter_map(|candidate| match candidate.address {
+            IpAddr::V4(address) => Some((candidate, address)),
+            IpAddr::V6(_) => None,
+        })
+        .min_by_key(|(candidate, _)| (candidate.scope != Scope::Global, candidate.secondary))
+        .map(|(_, address)| address)
+}
+
+/// The IPv6 address that an interface speaks VRRP from: its first link-local one (RFC 9568, section
+/// 5.1.2.1) that is ready for use, not [ours](Address::is_ours), and not among `excluded`.
+pub fn primary_ipv6(
+    addresses: &[Address],
+    interface_index: u32,
+    excluded: &[IpAddr],
+) -> Option<Ipv6Addr> {
+    own(addresses, interface_index, excluded)
+        .filter(|candidate| !candidate.tentative && !candidate.duplicate)
+        .find_map(|candidate| match candidate.address {
+            IpAddr::V6(address) if address.is_unicast_link_local() => Some(address),
+            _ => None,
+        })
+}
+
+fn own<'a>(
+    addresses: &'a [Address],
+    interface_index: u32,
+    excluded: &[IpAddr],
+) -> impl Iterator<Item = &'a Address> {
+    addresses.iter().filter(move |candidate| {
+        candidate.interface_index == interface_index
+            && !candidate.is_ours()
+            && !excluded.contains(&candidate.address)
+    })
 }
 
 /// Whether the kernel lets this process change addresses, routes and links (`CAP_NET_ADMIN` in
@@ -250,29 +304,37 @@ fn message(address: &Address) -> AddressMessage {
     message
 }
 
-/// `None` for other families than IPv4 and IPv6.
-fn found(message: AddressMessage) -> Option<Address> {
-    let header = message.header;
-    if !matches!(header.family, AddressFamily::Inet | AddressFamily::Inet6) {
-        return None;
-    }
+/// Reads what [`Address`] needs and nothing else, so that an attribute that the library doesn't
+/// know hides no address. `None` for a malformed message, `Some(None)` for other families than IPv4
+/// and IPv6.
+pub(crate) fn parse(payload: &[u8]) -> Option<Option<Address>> {
+    let header = AddressHeader::parse(payload).ok()?;
+    let ip: fn(&[u8]) -> Option<IpAddr> = match header.family {
+        AddressFamily::Inet => |value| Some(<[u8; 4]>::try_from(value).ok()?.into()),
+        AddressFamily::Inet6 => |value| Some(<[u8; 16]>::try_from(value).ok()?.into()),
+        _ => return Some(None),
+    };
     let mut flags = AddressFlags::from_bits_retain(header.flags.bits().into());
     let (mut local, mut other) = (None, None);
     let (mut label, mut broadcast, mut protocol) = (None, None, 0);
-    for attribute in message.attributes {
-        match attribute {
-            AddressAttribute::Local(address) => local = Some(address),
-            AddressAttribute::Address(address) => other = Some(address),
-            AddressAttribute::Label(text) => label = Some(text),
-            AddressAttribute::Broadcast(address) => broadcast = Some(address),
-            AddressAttribute::Flags(all) => flags = all,
-            AddressAttribute::Protocol(value) => protocol = value.into(),
+    for attribute in NlasIterator::new(payload.get(ADDRESS_HEADER_LENGTH..)?) {
+        let attribute = attribute.ok()?;
+        let value = attribute.value();
+        match attribute.kind() {
+            libc::IFA_LOCAL => local = Some(ip(value)?),
+            libc::IFA_ADDRESS => other = Some(ip(value)?),
+            libc::IFA_LABEL => label = Some(parse_string(value).ok()?),
+            libc::IFA_BROADCAST => {
+                broadcast = Some(Ipv4Addr::from(<[u8; 4]>::try_from(value).ok()?));
+            }
+            libc::IFA_FLAGS => flags = AddressFlags::from_bits_retain(parse_u32(value).ok()?),
+            IFA_PROTO => protocol = *value.first()?,
             _ => {}
         }
     }
     // IPv6 has IFA_LOCAL only where IFA_ADDRESS is a peer, IPv4 always has both.
     let address = local.or(other)?;
-    Some(Address {
+    Some(Some(Address {
         interface_index: header.index,
         address,
         prefix_length: header.prefix_len,
@@ -281,21 +343,18 @@ fn found(message: AddressMessage) -> Option<Address> {
         broadcast,
         scope: header.scope.into(),
         no_prefix_route: flags.contains(AddressFlags::Noprefixroute),
+        // For IPv6 this flag says that the address is a temporary one.
         secondary: flags.contains(AddressFlags::Secondary),
+        tentative: flags.contains(AddressFlags::Tentative),
+        duplicate: flags.contains(AddressFlags::Dadfailed),
         protocol,
-    })
+    }))
 }
 
-fn choose_primary(addresses: &[Address], excluded: &[Ipv4Addr]) -> Option<Ipv4Addr> {
-    addresses
-        .iter()
-        .filter_map(|candidate| match candidate.address {
-            IpAddr::V4(address) if !excluded.contains(&address) => Some((candidate, address)),
-            _ => None,
-        })
-        .min_by_key(|(candidate, _)| (candidate.scope != Scope::Global, candidate.secondary))
-        .map(|(_, address)| address)
-}
+/// `sizeof(struct ifaddrmsg)`, `linux/if_addr.h`.
+const ADDRESS_HEADER_LENGTH: usize = 8;
+/// `linux/if_addr.h`.
+const IFA_PROTO: u16 = 11;
 
 pub(crate) fn family(address: IpAddr) -> AddressFamily {
     match address {
@@ -355,10 +414,7 @@ mod tests {
                 8, 0, 4, 0, 192, 168, 56, 185, // IFA_BROADCAST
             ]
         );
-        assert_eq!(
-            found(AddressMessage::parse(&payload).unwrap()).unwrap(),
-            address
-        );
+        assert_eq!(parse(&payload), Some(Some(address)));
     }
 
     /// What Linux 6.18 answered to RTM_GETADDR for
@@ -391,7 +447,7 @@ mod tests {
             20, 0, 6, 0, 255, 255, 255, 255, 255, 255, 255, 255, 118, 216, 7, 0, 118, 216, 7, 0, 8,
             0, 8, 0, 130, 0, 0, 0, // IFA_FLAGS
         ];
-        let parse = |payload: &[u8]| found(AddressMessage::parse(payload).unwrap()).unwrap();
+        let parse = |payload: &[u8]| parse(payload).unwrap().unwrap();
         let removal = |address: &Address| Request::of(0, 0, &identity(address)).payload;
 
         let expected = Address {
@@ -439,29 +495,84 @@ mod tests {
         );
     }
 
+    fn foreign(address: impl Into<IpAddr>) -> Address {
+        Address {
+            protocol: 0,
+            ..Address::new(2, address.into(), 24)
+        }
+    }
+
     #[test]
     fn primary_is_neither_vip_nor_secondary() {
         let address = |last: u8, secondary, scope| Address {
             secondary,
             scope,
-            ..Address::new(2, Ipv4Addr::new(192, 168, 56, last).into(), 24)
+            ..foreign(Ipv4Addr::new(192, 168, 56, last))
         };
         let addresses = [
-            Address::new(2, "fe80::1".parse().unwrap(), 64),
+            foreign("fe80::1".parse::<Ipv6Addr>().unwrap()),
             address(1, false, Scope::Link),
             address(2, true, Scope::Global),
             address(185, false, Scope::Global),
+            Address::new(2, Ipv4Addr::new(192, 168, 56, 186).into(), 24),
+            Address {
+                interface_index: 3,
+                ..address(183, false, Scope::Global)
+            },
             address(181, false, Scope::Global),
             address(180, false, Scope::Global),
         ];
+        let vips = [VIP.into()];
         let own = Ipv4Addr::new(192, 168, 56, 181);
-        assert_eq!(choose_primary(&addresses, &[VIP]), Some(own));
+        assert_eq!(primary_ipv4(&addresses, 2, &vips), Some(own));
         let only_secondary = Ipv4Addr::new(192, 168, 56, 2);
         assert_eq!(
-            choose_primary(&addresses[..4], &[VIP]),
+            primary_ipv4(&addresses[..6], 2, &vips),
             Some(only_secondary)
         );
-        assert_eq!(choose_primary(&addresses[..1], &[]), None);
+        assert_eq!(primary_ipv4(&addresses[..1], 2, &[]), None);
+    }
+
+    #[test]
+    fn primary_ipv6_is_link_local_and_ready() {
+        let ip = |text: &str| text.parse::<Ipv6Addr>().unwrap();
+        let addresses = [
+            foreign(VIP),
+            foreign(ip("2001:db8::1")),
+            Address {
+                tentative: true,
+                ..foreign(ip("fe80::2"))
+            },
+            Address {
+                duplicate: true,
+                ..foreign(ip("fe80::3"))
+            },
+            foreign(ip("fe80::53")),
+            Address::new(2, ip("fe80::54").into(), 64),
+            foreign(ip("fe80::1")),
+        ];
+        let vips = [ip("fe80::53").into()];
+        assert_eq!(primary_ipv6(&addresses, 2, &vips), Some(ip("fe80::1")));
+        assert_eq!(primary_ipv6(&addresses[..6], 2, &vips), None);
+        assert_eq!(primary_ipv6(&addresses, 3, &vips), None);
+    }
+
+    #[test]
+    fn unknown_attributes_hide_nothing_and_malformed_ones_are_seen() {
+        let address = Address::new(3, "2001:db8::53".parse().unwrap(), 128);
+        let whole = Request::of(0, 0, &message(&address)).payload;
+        let mut stranger = whole.clone();
+        stranger.extend_from_slice(&[6, 0, 0xff, 0x3f, 1, 2, 0, 0]);
+        assert_eq!(parse(&stranger), Some(Some(address)));
+        for length in 0..whole.len() {
+            // Between two attributes nothing is amiss but what is no longer said.
+            let cut = parse(&whole[..length]);
+            assert!(matches!(cut, None | Some(Some(_))), "{length}: {cut:?}");
+        }
+        let mut wrong_length = whole;
+        wrong_length[ADDRESS_HEADER_LENGTH] -= 4;
+        assert_eq!(parse(&wrong_length), None);
+        assert_eq!(parse(&[7; ADDRESS_HEADER_LENGTH]), Some(None));
     }
 
     #[test]

@@ -104,19 +104,26 @@ impl Setting {
         Ok(())
     }
 
+    /// Writes the setting on one interface, unless its own value suffices, and records what was
+    /// found there. `interface` is a [part](sysctl::part) of the sysctl's name.
+    pub(crate) fn make_on(&self, journal: &mut Journal, interface: &str) -> Result<(), Error> {
+        let name = self.of(interface);
+        if !self.suffices(sysctl::read_number_below(journal.root(), &name)?) {
+            journal.set(&name, &self.wanted.to_string())?;
+        }
+        Ok(())
+    }
+
     fn values_below(&self, root: &Path) -> Result<BTreeMap<String, i32>, Error> {
         let mut values = BTreeMap::new();
         for interface in sysctl::children_below(root, "net.ipv4.conf")? {
             let name = self.of(&interface);
-            let value = match sysctl::read_below(root, &name) {
+            let value = match sysctl::read_number_below(root, &name) {
                 // The interface has gone since.
                 Err(error) if error.is_absence() => continue,
                 other => other?,
             };
-            let Ok(number) = value.parse() else {
-                return Err(Error::NotANumber { name, value });
-            };
-            values.insert(interface, number);
+            values.insert(interface, value);
         }
         Ok(values)
     }

@@ -290,11 +290,11 @@ fn wait_readable(descriptor: BorrowedFd<'_>, timeout: Duration) -> Result<(), Er
 }
 
 /// One netlink message as it was received.
-struct Message {
-    message_type: u16,
+pub(crate) struct Message {
+    pub(crate) message_type: u16,
     flags: u16,
     sequence: u32,
-    payload: Vec<u8>,
+    pub(crate) payload: Vec<u8>,
 }
 
 enum Content {
@@ -368,7 +368,8 @@ fn append(datagram: &mut Vec<u8>, request: &Request, flags: u16, sequence: u32) 
     datagram.resize(datagram.len() + align(length) - length, 0);
 }
 
-fn split(mut datagram: &[u8]) -> Result<Vec<Message>, Error> {
+/// Takes a datagram of the kernel apart.
+pub(crate) fn split(mut datagram: &[u8]) -> Result<Vec<Message>, Error> {
     let mut messages = Vec::new();
     while let Some(header) = datagram.first_chunk::<HEADER_LENGTH>() {
         let [l0, l1, l2, l3, t0, t1, f0, f1, s0, s1, s2, s3, ..] = *header;

@@ -164,6 +164,17 @@ impl Journal {
     }
 }
 
+/// An interface's name as a part of a setting's name, `eth0.100` to `eth0/100`, and back.
+pub fn part(name: &str) -> String {
+    name.chars()
+        .map(|character| match character {
+            '.' => '/',
+            '/' => '.',
+            other => other,
+        })
+        .collect()
+}
+
 /// Where the kernel shows its settings.
 pub(crate) const ROOT: &str = "/proc/sys";
 
@@ -177,10 +188,19 @@ pub(crate) fn children_below(root: &Path, name: &str) -> Result<Vec<String>, Err
     let mut names = Vec::new();
     for entry in fs::read_dir(path(root, name)?).map_err(read)? {
         let entry = entry.map_err(read)?;
-        names.extend(entry.file_name().to_str().map(swap_separators));
+        names.extend(entry.file_name().to_str().map(part));
     }
     names.sort();
     Ok(names)
+}
+
+/// Reads a setting that is a whole number.
+pub(crate) fn read_number_below(root: &Path, name: &str) -> Result<i32, Error> {
+    let value = read_below(root, name)?;
+    value.parse().map_err(|_| Error::NotANumber {
+        name: name.into(),
+        value,
+    })
 }
 
 /// Reads a setting, without the line's end.
@@ -208,7 +228,7 @@ fn write_below(root: &Path, name: &str, value: &str) -> Result<(), Error> {
 }
 
 fn path(root: &Path, name: &str) -> Result<PathBuf, Error> {
-    let parts: Vec<String> = name.split('.').map(swap_separators).collect();
+    let parts: Vec<String> = name.split('.').map(part).collect();
     let escapes =
         |part: &String| part.is_empty() || part.contains('/') || part == "." || part == "..";
     if parts.iter().any(escapes) {
@@ -217,17 +237,6 @@ fn path(root: &Path, name: &str) -> Result<PathBuf, Error> {
     Ok(parts
         .iter()
         .fold(root.to_owned(), |path, part| path.join(part)))
-}
-
-/// `eth0.100` to `eth0/100` and back.
-fn swap_separators(part: &str) -> String {
-    part.chars()
-        .map(|character| match character {
-            '.' => '/',
-            '/' => '.',
-            other => other,
-        })
-        .collect()
 }
 
 #[cfg(test)]

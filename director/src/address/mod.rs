@@ -113,15 +113,14 @@ impl VirtualAddresses {
     /// # Errors
     /// When the kernel's addresses can't be read.
     pub fn primary_ipv4(&self, connection: &mut Connection) -> Result<Option<Ipv4Addr>, Error> {
-        let virtual_addresses: Vec<Ipv4Addr> = self
-            .configured
-            .iter()
-            .filter_map(|vip| match vip.address {
-                IpAddr::V4(address) => Some(address),
-                IpAddr::V6(_) => None,
-            })
-            .collect();
-        address::primary_ipv4(connection, self.interface_index, &virtual_addresses)
+        let there = address::list(connection, Some(self.interface_index))?;
+        let virtual_addresses: Vec<IpAddr> =
+            self.configured.iter().map(|vip| vip.address).collect();
+        Ok(address::primary_ipv4(
+            &there,
+            self.interface_index,
+            &virtual_addresses,
+        ))
     }
 
     fn kernel_addresses(&self) -> impl Iterator<Item = Address> + '_ {

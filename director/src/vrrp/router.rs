@@ -7,12 +7,12 @@ use std::time::{Duration, Instant, SystemTime};
 
 use lvs_proto::arp;
 use lvs_proto::vrrp::{
-    self, Action, Advert, ChecksumForm, Datagram, Instance, Rejection, Transition, VirtualRouterId,
+    self, Action, Advert, ChecksumForm, Instance, Rejection, Transition, VirtualRouterId,
 };
 use lvs_system::link::{self, Link};
 use lvs_system::netlink::Connection;
 use lvs_system::packet::{self, PacketSocket};
-use lvs_system::vrrp_socket::VrrpSocket;
+use lvs_system::vrrp_socket::{Mode, VrrpSocket};
 use tracing::{error, info, warn};
 
 use crate::address::{AddressKeeper, VirtualAddresses};
@@ -130,7 +130,8 @@ impl Router {
             interface,
             source,
         };
-        let socket = VrrpSocket::open(&link.name, link.index).map_err(SocketError::Adverts);
+        let socket = VrrpSocket::open(vrrp::Family::Ipv4, &link.name, link.index, Mode::Multicast)
+            .map_err(SocketError::Adverts);
         let packets = PacketSocket::open(link.index).map_err(SocketError::Announcements);
         let (socket, packets) = socket
             .and_then(|socket| Ok((socket, packets?)))
@@ -264,19 +265,12 @@ impl Router {
     pub(super) fn receive(&mut self, now: Instant) {
         let mut buffer = [0; PACKET_LENGTH];
         for _ in 0..PACKETS_PER_ROUND {
-            let packet = match self.socket.receive(&mut buffer) {
-                Ok(Some(packet)) => packet,
+            let datagram = match self.socket.receive(&mut buffer) {
+                Ok(Some(datagram)) => datagram,
                 Ok(None) => return,
                 Err(error) => {
                     warn!(instance = %self.name, interface = %self.link.name, %error, "cannot receive adverts");
                     return;
-                }
-            };
-            let datagram = match Datagram::from_ipv4_packet(packet) {
-                Ok(datagram) => datagram,
-                Err(rejection) => {
-                    self.metrics.rejected(rejection);
-                    continue;
                 }
             };
             let aimed_at = datagram.virtual_router();
@@ -379,7 +373,9 @@ impl Router {
 
     fn send(&mut self, advert: &Advert) {
         let source = self.primary();
-        match self.socket.send(&self.message(advert), source) {
+        let destination = vrrp::Family::Ipv4.multicast_group();
+        let message = self.message(advert);
+        match self.socket.send(&message, source.into(), destination) {
             Ok(()) => {
                 self.metrics.sent();
                 self.send_failing = false;
