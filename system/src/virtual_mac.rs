@@ -2,9 +2,10 @@
 //!
 //! The macvlan carries the VIPs and their Ethernet address, the parent the machine's own; each must
 //! answer ARP for its own addresses only, and packets for the VIPs come in on the macvlan though the
-//! way back is by the parent.
+//! way back is by the parent. Nor may the parent ask for a neighbour in a VIP's name, or the
+//! neighbour takes the parent's Ethernet address for the VIP's.
 
-use crate::arp::IGNORE;
+use crate::arp::{ANNOUNCE, IGNORE};
 use crate::sysctl::{self, Error, Journal};
 
 /// On the macvlan: packets whose sender is this machine, or is reached by the parent, are taken, and
@@ -32,7 +33,10 @@ const ALL: &str = "all";
 /// When a value can't be read, written or recorded; what was written before stays.
 pub fn settle(journal: &mut Journal, parent: &str, macvlan: &str) -> Result<(), Error> {
     let (parent, macvlan) = (sysctl::part(parent), sysctl::part(macvlan));
+    // First, because what is written to `default` changes every interface that was never set itself.
+    spread_reverse_path_filter(journal, &macvlan)?;
     IGNORE.make_on(journal, &parent)?;
+    ANNOUNCE.make_on(journal, &parent)?;
     IGNORE.make_on(journal, &macvlan)?;
     for (name, value) in ON_PARENT {
         journal.set(&setting(&parent, name), value)?;
@@ -40,7 +44,6 @@ pub fn settle(journal: &mut Journal, parent: &str, macvlan: &str) -> Result<(), 
     for (name, value) in ON_MACVLAN {
         journal.set(&setting(&macvlan, name), value)?;
     }
-    spread_reverse_path_filter(journal, &macvlan)?;
     // Or a router's advertisement would give the macvlan addresses of its own.
     match journal.set(&format!("net.ipv6.conf.{macvlan}.accept_ra"), "0") {
         Err(error) if error.is_absence() => Ok(()), // a kernel without IPv6
@@ -91,6 +94,7 @@ mod tests {
         for interface in INTERFACES {
             for name in [
                 "accept_local",
+                "arp_announce",
                 "arp_ignore",
                 "arp_filter",
                 "promote_secondaries",
@@ -122,6 +126,7 @@ mod tests {
             ("vrrp/50", "promote_secondaries", "1"),
             ("vrrp/50", "arp_filter", "0"),
             ("eth0", "arp_filter", "1"),
+            ("eth0", "arp_announce", "2"),
             ("eth0", "arp_ignore", "8"), // an administrator's choice, which does as well
             ("eth0", "accept_local", "0"),
             ("eth1", "arp_ignore", "0"),

@@ -207,7 +207,8 @@ impl AsFd for VrrpSocket {
     }
 }
 
-/// A filter of one instruction: take 0 bytes of every packet (`linux/filter.h`, `BPF_RET | BPF_K`).
+/// Filter instructions (`linux/filter.h`): all of the packet, or nothing.
+const TAKE: SockFilter = SockFilter::new((libc::BPF_RET | libc::BPF_K) as u16, 0, 0, u32::MAX);
 const DISCARD: SockFilter = SockFilter::new((libc::BPF_RET | libc::BPF_K) as u16, 0, 0, 0);
 
 fn prepare_ipv4(socket: &Socket, interface_index: u32, mode: Mode) -> io::Result<()> {
@@ -231,15 +232,56 @@ fn prepare_ipv6(socket: &Socket, interface_index: u32, mode: Mode) -> io::Result
     socket.set_unicast_hops_v6(hop_limit)?;
     socket.set_multicast_hops_v6(hop_limit)?;
     socket.set_multicast_loop_v6(false)?;
-    socket.set_multicast_all_v6(false)?;
     match mode {
-        Mode::Multicast => socket.join_multicast_v6(&MULTICAST_GROUP_IPV6, interface_index)?,
-        Mode::Unicast => {}
+        Mode::Multicast => {
+            socket.join_multicast_v6(&MULTICAST_GROUP_IPV6, interface_index)?;
+            socket.attach_filter(&only_group(MULTICAST_GROUP_IPV6))?;
+        }
+        Mode::Unicast => socket.attach_filter(&NO_MULTICAST)?,
         // The parent's link-local address, which the kernel doesn't take from another interface.
         Mode::SendOnly => return socket.set_freebind_v6(true),
     }
     setsockopt(socket, sockopt::Ipv6RecvPacketInfo, &true)?;
     socket.set_recv_hoplimit_v6(true)
+}
+
+/// Raw IPv6 sockets get what was sent to any group that somebody on this machine has joined, whatever
+/// `IPV6_MULTICAST_ALL` says (`raw_v6_match()` in `net/ipv6/raw.c`), so filters keep it away.
+const NO_MULTICAST: [SockFilter; 4] = [load(libc::BPF_B, 0), jump_if(0xff, 1, 0), TAKE, DISCARD];
+
+/// Everything but multicast to other groups.
+fn only_group(group: Ipv6Addr) -> [SockFilter; 12] {
+    let bits = group.to_bits();
+    let word = |position: u32| (bits >> (96 - 32 * position)) as u32;
+    [
+        load(libc::BPF_B, 0),
+        jump_if(0xff, 0, 8),
+        load(libc::BPF_W, 0),
+        jump_if(word(0), 0, 7),
+        load(libc::BPF_W, 4),
+        jump_if(word(1), 0, 5),
+        load(libc::BPF_W, 8),
+        jump_if(word(2), 0, 3),
+        load(libc::BPF_W, 12),
+        jump_if(word(3), 0, 1),
+        TAKE,
+        DISCARD,
+    ]
+}
+
+/// Loads a byte or word of the IPv6 header's destination.
+const fn load(size: u32, offset: u32) -> SockFilter {
+    /// Relative to the IP header, which isn't delivered.
+    const IP_HEADER: u32 = libc::SKF_NET_OFF as u32;
+    const DESTINATION: u32 = 24;
+    let code = (libc::BPF_LD | size | libc::BPF_ABS) as u16;
+    SockFilter::new(code, 0, 0, IP_HEADER + DESTINATION + offset)
+}
+
+/// Skips so many instructions if what was loaded is `value`, so many others if not.
+const fn jump_if(value: u32, equal: u8, different: u8) -> SockFilter {
+    let code = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
+    SockFilter::new(code, equal, different, value)
 }
 
 fn split_ipv4(packet: &[u8]) -> Option<Datagram<'_>> {
