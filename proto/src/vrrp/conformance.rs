@@ -509,6 +509,27 @@ mod section_6_1 {
         }
     }
 
+    /// As it may be where two claim to own the addresses.
+    #[test]
+    fn an_owner_that_had_to_yield_preempts_though_it_may_not() {
+        for family in FAMILIES {
+            let own = Configuration {
+                preempt: false,
+                ..configuration(family, 255)
+            };
+            let mut router = Router::active(own.clone());
+            router.hear(&advert(&own, 255), greater(family)).unwrap();
+            assert_eq!(router.instance.state(), State::Backup);
+            router.sent();
+            let deadline = router.instance.poll_timeout();
+            router.wait(Duration::from_secs(1));
+            router.hear(&advert(&own, 254), greater(family)).unwrap();
+            assert_eq!(router.instance.poll_timeout(), deadline);
+            router.expire();
+            assert_eq!(router.sent(), [255]);
+        }
+    }
+
     #[test]
     fn whoever_may_not_preempt_follows_a_lower_active() {
         for family in FAMILIES {
@@ -685,6 +706,31 @@ mod section_6_4_2 {
                 };
                 router.hear(&other, source).unwrap();
                 let expected = theirs * 3 + skew_of_version_3(100, theirs);
+                assert_eq!(router.due(), Some(expected));
+            }
+        }
+    }
+
+    /// Which the RFC doesn't know.
+    #[test]
+    fn an_interval_outside_the_bounds_is_taken_for_the_nearer_one() {
+        for family in FAMILIES {
+            let own = Configuration {
+                accepted_intervals: AcceptedIntervals {
+                    least: CENTISECOND * 10,
+                    most: CENTISECOND * 1000,
+                },
+                ..configuration(family, 100)
+            };
+            for (theirs, taken) in [(1, 10), (10, 10), (1000, 1000), (4095, 1000)] {
+                let mut router = Router::started(own.clone());
+                let other = Advert {
+                    interval: interval(Version::V3, CENTISECOND * theirs),
+                    ..advert(&own, 200)
+                };
+                router.hear(&other, greater(family)).unwrap();
+                let taken = CENTISECOND * taken;
+                let expected = taken * 3 + skew_of_version_3(100, taken);
                 assert_eq!(router.due(), Some(expected));
             }
         }
@@ -1045,6 +1091,59 @@ mod section_7_3 {
     }
 }
 
+mod section_8_4 {
+    use super::*;
+
+    fn version_3_that_also_accepts_2() -> Configuration {
+        Configuration {
+            also_accept: AlsoAccept {
+                version: Some(Version::V2),
+                password: None,
+            },
+            ..configuration(Family::Ipv4, 100)
+        }
+    }
+
+    #[test]
+    fn the_seconds_of_a_version_2_active_are_followed() {
+        for seconds in [1, 3, 20] {
+            let mut router = Router::started(version_3_that_also_accepts_2());
+            let theirs = Duration::from_secs(seconds);
+            let other = Advert {
+                interval: interval(Version::V2, theirs),
+                ..advert(&version_2(200), 200)
+            };
+            router.hear(&other, lesser(Family::Ipv4)).unwrap();
+            let expected = theirs * 3 + skew_of_version_3(100, theirs);
+            assert_eq!(router.due(), Some(expected));
+        }
+    }
+
+    #[test]
+    fn version_2_is_heard_only_where_it_was_asked_for() {
+        let other = advert(&version_2(200), 200);
+        let mut router = Router::backup(Family::Ipv4);
+        let heard = router.hear(&other, lesser(Family::Ipv4));
+        assert_eq!(heard, Err(Rejection::Version));
+        let mut router = Router::active(version_3_that_also_accepts_2());
+        router.hear(&other, lesser(Family::Ipv4)).unwrap();
+        assert_eq!(router.instance.state(), State::Backup);
+    }
+
+    #[test]
+    fn it_is_never_sent_besides() {
+        let mut router = Router::active(version_3_that_also_accepts_2());
+        for _ in 0..10 {
+            router.expire();
+            for action in router.actions() {
+                if let Action::SendAdvert(advert) = action {
+                    assert_eq!(advert.version, Version::V3);
+                }
+            }
+        }
+    }
+}
+
 /// RFC 3768 where it differs from RFC 9568.
 mod rfc_3768 {
     use super::*;
@@ -1150,7 +1249,9 @@ mod rfc_3768 {
     #[test]
     fn authentication_data_without_a_type_is_sent_as_zero_and_not_looked_at() {
         let own = version_2(100);
-        let whole = message(&own);
+        let mut whole = vec![0xa5; 24];
+        let group = Family::Ipv4.multicast_group();
+        advert(&own, 200).emit(&mut whole, SOURCE(), group, ChecksumForm::MessageOnly);
         assert_eq!(whole[16..], [0; 8]);
         let changes: Vec<_> = (16..24).zip(b"anything".iter().copied()).collect();
         let mut router = Router::started(own);
