@@ -195,3 +195,77 @@ fn event(message: &Message) -> Option<Option<Event>> {
         _ => None,
     })
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use netlink_packet_route::AddressFamily;
+    use netlink_packet_route::address::{AddressAttribute, AddressMessage};
+    use netlink_packet_route::link::{LinkAttribute, LinkMessage};
+
+    use super::*;
+    use crate::netlink::Request;
+
+    /// One message with its netlink header.
+    fn datagram(message_type: u16, payload: &[u8]) -> Vec<u8> {
+        let length = (16 + payload.len()) as u32;
+        let mut datagram = length.to_ne_bytes().to_vec();
+        datagram.extend_from_slice(&message_type.to_ne_bytes());
+        datagram.extend_from_slice(&[0; 10]);
+        datagram.extend_from_slice(payload);
+        datagram
+    }
+
+    fn link_gone() -> Vec<u8> {
+        let mut message = LinkMessage::default();
+        message.header.index = 7;
+        message
+            .attributes
+            .push(LinkAttribute::IfName("eth2".into()));
+        datagram(
+            libc::RTM_DELLINK,
+            &Request::of(libc::RTM_DELLINK, 0, &message).payload,
+        )
+    }
+
+    fn events(datagram: &[u8]) -> Option<Vec<Event>> {
+        let mut events = Vec::new();
+        read(datagram, &mut events).map(|()| events)
+    }
+
+    #[test]
+    fn what_can_not_be_read_is_a_loss_and_never_a_panic() {
+        let whole = link_gone();
+        let gone = Event::LinkRemoved {
+            index: 7,
+            name: "eth2".into(),
+        };
+        assert_eq!(events(&whole), Some(vec![gone]));
+        for length in 16..whole.len() {
+            assert_eq!(events(&whole[..length]), None, "{length} bytes");
+        }
+        for message_type in 0..=u16::from(u8::MAX) {
+            for filler in [0x00, 0x01, 0x02, 0x0a, 0x7f, 0xff] {
+                for length in 0..64 {
+                    let _ = events(&datagram(message_type, &vec![filler; length]));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn messages_of_others_are_no_events() {
+        assert_eq!(
+            events(&datagram(libc::RTM_NEWROUTE, &[0; 12])),
+            Some(vec![])
+        );
+        let mut message = AddressMessage::default();
+        message.header.family = AddressFamily::Mctp;
+        message.attributes.push(AddressAttribute::Label("x".into()));
+        let request = Request::of(libc::RTM_NEWADDR, 0, &message);
+        assert_eq!(
+            events(&datagram(libc::RTM_NEWADDR, &request.payload)),
+            Some(vec![])
+        );
+    }
+}
