@@ -353,6 +353,8 @@ pub(crate) mod tests {
         assert_eq!(input, "/dev/null\n");
         let blocked = says(&["/bin/grep", "SigBlk", "/proc/self/status"]).await;
         assert_eq!(blocked, "SigBlk:\t0000000000000000\n");
+        // One that was not opened as it should be, or came from whoever started us.
+        let _stray = nix::unistd::dup(fs::File::open("/dev/null").unwrap()).unwrap();
         // The last one is the folder that `ls` reads.
         let descriptors = says(&["/bin/ls", "/proc/self/fd"]).await;
         assert_eq!(descriptors, "0\n1\n2\n3\n");
