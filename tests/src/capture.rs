@@ -1,7 +1,7 @@
 //! Frames on the interfaces of a host, with the kernel's time stamps.
 
 use std::io::IoSliceMut;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,8 +18,11 @@ use nix::sys::time::TimeValLike;
 use pnet::packet::Packet;
 use pnet::packet::arp::{ArpOperations, ArpPacket};
 use pnet::packet::ethernet::{EtherTypes, EthernetPacket};
-use pnet::packet::ip::IpNextHeaderProtocol;
+use pnet::packet::icmpv6::ndp::{NdpOptionTypes, NeighborAdvertPacket};
+use pnet::packet::icmpv6::{Icmpv6Packet, Icmpv6Types};
+use pnet::packet::ip::{IpNextHeaderProtocol, IpNextHeaderProtocols};
 use pnet::packet::ipv4::Ipv4Packet;
+use pnet::packet::ipv6::Ipv6Packet;
 
 use crate::lab::{Host, Mac};
 
@@ -67,15 +70,40 @@ impl Arp {
     }
 }
 
-/// A VRRP advert over IPv4 (RFC 9568, section 5; version 2: RFC 3768). Nothing is verified.
+/// A neighbour advertisement (RFC 4861, section 4.4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NeighbourAdvertisement {
+    /// The Ethernet header's source.
+    pub source_mac: Mac,
+    /// The Ethernet header's destination.
+    pub destination_mac: Mac,
+    /// Source address of the IPv6 header.
+    pub source: Ipv6Addr,
+    /// Destination address of the IPv6 header.
+    pub destination: Ipv6Addr,
+    /// Hop limit of the IPv6 header.
+    pub hop_limit: u8,
+    /// R: the sender is a router.
+    pub router: bool,
+    /// S: it answers a solicitation; an announcement otherwise.
+    pub solicited: bool,
+    /// O: it replaces what neighbours know.
+    pub replaces: bool,
+    /// Whose link-layer address this is about.
+    pub target: Ipv6Addr,
+    /// The target link-layer address option.
+    pub target_mac: Option<Mac>,
+}
+
+/// A VRRP advert (RFC 9568, section 5; version 2: RFC 3768). Nothing is verified.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Advert {
-    /// Source address of the IPv4 header.
-    pub source: Ipv4Addr,
-    /// Destination address of the IPv4 header.
-    pub destination: Ipv4Addr,
-    /// Time to live of the IPv4 header.
-    pub ttl: u8,
+    /// Source address of the IP header.
+    pub source: IpAddr,
+    /// Destination address of the IP header.
+    pub destination: IpAddr,
+    /// Time to live or hop limit of the IP header.
+    pub hop_limit: u8,
     /// Version, 2 or 3.
     pub version: u8,
     /// Virtual router identifier.
@@ -105,24 +133,92 @@ impl Frame {
         })
     }
 
-    /// The VRRP advert in it, if it is one over IPv4.
+    /// The neighbour advertisement in it, if it is one.
+    pub fn neighbour_advertisement(&self) -> Option<NeighbourAdvertisement> {
+        let ethernet = EthernetPacket::new(&self.bytes)?;
+        if ethernet.get_ethertype() != EtherTypes::Ipv6 {
+            return None;
+        }
+        let packet = Ipv6Packet::new(ethernet.payload())?;
+        let is_icmp = packet.get_next_header() == IpNextHeaderProtocols::Icmpv6;
+        let kind = Icmpv6Packet::new(packet.payload())?.get_icmpv6_type();
+        if !is_icmp || kind != Icmpv6Types::NeighborAdvert {
+            return None;
+        }
+        let advertisement = NeighborAdvertPacket::new(packet.payload())?;
+        let flags = advertisement.get_flags();
+        let options = advertisement.get_options();
+        let target_mac = options
+            .iter()
+            .find(|option| option.option_type == NdpOptionTypes::TargetLLAddr)
+            .and_then(|option| Mac::try_from(option.data.as_slice()).ok());
+        Some(NeighbourAdvertisement {
+            source_mac: ethernet.get_source().octets(),
+            destination_mac: ethernet.get_destination().octets(),
+            source: packet.get_source(),
+            destination: packet.get_destination(),
+            hop_limit: packet.get_hop_limit(),
+            router: flags & 0x80 != 0,
+            solicited: flags & 0x40 != 0,
+            replaces: flags & 0x20 != 0,
+            target: advertisement.get_target_addr(),
+            target_mac,
+        })
+    }
+
+    /// The VRRP advert in it, if it is one.
     pub fn advert(&self) -> Option<Advert> {
         let ethernet = EthernetPacket::new(&self.bytes)?;
-        if ethernet.get_ethertype() != EtherTypes::Ipv4 {
-            return None;
+        match ethernet.get_ethertype() {
+            EtherTypes::Ipv4 => {
+                let packet = Ipv4Packet::new(ethernet.payload())?;
+                let (source, destination) = (packet.get_source(), packet.get_destination());
+                Advert::read(
+                    packet.get_next_level_protocol(),
+                    (source.into(), destination.into(), packet.get_ttl()),
+                    packet.payload(),
+                )
+            }
+            EtherTypes::Ipv6 => {
+                let packet = Ipv6Packet::new(ethernet.payload())?;
+                let (source, destination) = (packet.get_source(), packet.get_destination());
+                Advert::read(
+                    packet.get_next_header(),
+                    (source.into(), destination.into(), packet.get_hop_limit()),
+                    packet.payload(),
+                )
+            }
+            _ => None,
         }
-        let packet = Ipv4Packet::new(ethernet.payload())?;
-        if packet.get_next_level_protocol() != VRRP {
-            return None;
+    }
+
+    /// Which address this frame announces to all neighbours, and as whose: a gratuitous ARP, or a
+    /// neighbour advertisement that nobody asked for.
+    pub fn announcement(&self) -> Option<(IpAddr, Mac)> {
+        if let Some(arp) = self.arp() {
+            return arp
+                .is_gratuitous()
+                .then_some((arp.sender.into(), arp.sender_mac));
         }
-        let message = packet.payload();
+        let advertisement = self.neighbour_advertisement()?;
+        let mac = advertisement.target_mac?;
+        (!advertisement.solicited).then_some((advertisement.target.into(), mac))
+    }
+}
+
+impl Advert {
+    fn read(
+        protocol: IpNextHeaderProtocol,
+        (source, destination, hop_limit): (IpAddr, IpAddr, u8),
+        message: &[u8],
+    ) -> Option<Self> {
         let [first, virtual_router_id, priority, ..] = *message else {
             return None;
         };
-        Some(Advert {
-            source: packet.get_source(),
-            destination: packet.get_destination(),
-            ttl: packet.get_ttl(),
+        (protocol == VRRP).then(|| Self {
+            source,
+            destination,
+            hop_limit,
             version: first >> 4,
             virtual_router_id,
             priority,
@@ -164,6 +260,11 @@ impl Capture {
     /// All ARP messages until now, with the frames they came in.
     pub fn arps(&self) -> Vec<(Frame, Arp)> {
         self.decoded(Frame::arp)
+    }
+
+    /// All neighbour advertisements until now, with the frames they came in.
+    pub fn neighbour_advertisements(&self) -> Vec<(Frame, NeighbourAdvertisement)> {
+        self.decoded(Frame::neighbour_advertisement)
     }
 
     /// All VRRP adverts until now, with the frames they came in.

@@ -20,6 +20,7 @@ pub mod http;
 pub mod inject;
 pub mod lab;
 pub mod ledger;
+pub mod peer;
 pub mod ping;
 pub mod runner;
 pub mod scenario;

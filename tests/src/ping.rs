@@ -1,8 +1,8 @@
-//! ICMP echo requests at a steady rate.
+//! ICMP echo requests, of either family, at a steady rate.
 
 use std::collections::VecDeque;
 use std::io::Read;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,8 @@ use nix::poll::{PollFd, PollFlags, ppoll};
 use pnet::packet::Packet;
 use pnet::packet::icmp::echo_reply::EchoReplyPacket;
 use pnet::packet::icmp::echo_request::MutableEchoRequestPacket;
-use pnet::packet::icmp::{IcmpPacket, IcmpTypes, checksum};
+use pnet::packet::icmp::{IcmpPacket, IcmpType, IcmpTypes, checksum};
+use pnet::packet::icmpv6::Icmpv6Types;
 use pnet::packet::ipv4::Ipv4Packet;
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -22,12 +23,13 @@ const IDENTIFIER: u16 = 0x4c56;
 const TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Starts to ping `address` from `host` every `interval`.
-pub fn start(host: &Host, address: Ipv4Addr, interval: Duration) -> Load {
+pub fn start(host: &Host, address: impl Into<IpAddr>, interval: Duration) -> Load {
+    let address = address.into();
     Load::start(host, move |log| client(address, interval, log))
 }
 
 /// Whether `address` answers one of several pings within `limit`.
-pub fn answers(host: &Host, address: Ipv4Addr, limit: Duration) -> bool {
+pub fn answers(host: &Host, address: impl Into<IpAddr>, limit: Duration) -> bool {
     let load = start(host, address, Duration::from_millis(20));
     let begin = Instant::now();
     while begin.elapsed() < limit {
@@ -39,7 +41,7 @@ pub fn answers(host: &Host, address: Ipv4Addr, limit: Duration) -> bool {
     false
 }
 
-fn client(address: Ipv4Addr, interval: Duration, log: &Log) {
+fn client(address: IpAddr, interval: Duration, log: &Log) {
     let socket = match open(address) {
         Ok(socket) => socket,
         Err(error) => panic!("no socket to ping {address}: {error}"),
@@ -51,7 +53,7 @@ fn client(address: Ipv4Addr, interval: Duration, log: &Log) {
         if log.wanted() && now >= next {
             let number = log.sent();
             // Without a route it is lost, like any other.
-            let _ = socket.send(&request(number));
+            let _ = socket.send(&request(address, number));
             waiting.push_back((number, now + TIMEOUT));
             next = (next + interval).max(now);
         }
@@ -70,14 +72,18 @@ fn client(address: Ipv4Addr, interval: Duration, log: &Log) {
     }
 }
 
-fn open(address: Ipv4Addr) -> std::io::Result<Socket> {
-    let socket = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::ICMPV4))?;
-    socket.connect(&SocketAddrV4::new(address, 0).into())?;
+fn open(address: IpAddr) -> std::io::Result<Socket> {
+    let (domain, protocol) = match address {
+        IpAddr::V4(_) => (Domain::IPV4, Protocol::ICMPV4),
+        IpAddr::V6(_) => (Domain::IPV6, Protocol::ICMPV6),
+    };
+    let socket = Socket::new(domain, Type::RAW, Some(protocol))?;
+    socket.connect(&SocketAddr::new(address, 0).into())?;
     Ok(socket)
 }
 
 /// Reads one packet, if one comes before `wait` has passed.
-fn receive(socket: &Socket, wait: Duration, address: Ipv4Addr, log: &Log) {
+fn receive(socket: &Socket, wait: Duration, address: IpAddr, log: &Log) {
     // Bounded, so that a stop is noticed. A socket's own time-out counts in ticks of the kernel,
     // too coarse for an interval of 5 ms.
     let wait = wait.min(Duration::from_millis(50));
@@ -88,7 +94,7 @@ fn receive(socket: &Socket, wait: Duration, address: Ipv4Addr, log: &Log) {
     let mut buffer = [0; 2048];
     // An error is an ICMP error for an earlier request: that one is lost when its time is over.
     if let Ok(length) = Read::read(&mut &*socket, &mut buffer)
-        && let Some(number) = reply(&buffer[..length])
+        && let Some(number) = reply(address, &buffer[..length])
     {
         let at = Instant::now();
         let by = address.to_string();
@@ -97,14 +103,19 @@ fn receive(socket: &Socket, wait: Duration, address: Ipv4Addr, log: &Log) {
     }
 }
 
-fn request(number: usize) -> Vec<u8> {
+/// An echo request with this number; the kernel computes the checksum of ICMPv6 itself.
+fn request(address: IpAddr, number: usize) -> Vec<u8> {
     let mut bytes = vec![0; MutableEchoRequestPacket::minimum_packet_size()];
     if let Some(mut packet) = MutableEchoRequestPacket::new(&mut bytes) {
-        packet.set_icmp_type(IcmpTypes::EchoRequest);
+        packet.set_icmp_type(match address {
+            IpAddr::V4(_) => IcmpTypes::EchoRequest,
+            IpAddr::V6(_) => IcmpType(Icmpv6Types::EchoRequest.0),
+        });
         packet.set_identifier(IDENTIFIER);
         packet.set_sequence_number(number as u16);
     }
-    if let Some(sum) = IcmpPacket::new(&bytes).map(|packet| checksum(&packet))
+    if address.is_ipv4()
+        && let Some(sum) = IcmpPacket::new(&bytes).map(|packet| checksum(&packet))
         && let Some(mut packet) = MutableEchoRequestPacket::new(&mut bytes)
     {
         packet.set_checksum(sum);
@@ -113,9 +124,16 @@ fn request(number: usize) -> Vec<u8> {
 }
 
 /// The sequence number of an answer to one of our requests.
-fn reply(bytes: &[u8]) -> Option<u16> {
-    let packet = Ipv4Packet::new(bytes)?;
-    let reply = EchoReplyPacket::new(packet.payload())?;
-    (reply.get_icmp_type() == IcmpTypes::EchoReply && reply.get_identifier() == IDENTIFIER)
+fn reply(address: IpAddr, bytes: &[u8]) -> Option<u16> {
+    // Raw sockets deliver the header of IPv4, and not that of IPv6. What follows is alike.
+    let (message, wanted) = match address {
+        IpAddr::V4(_) => (
+            Ipv4Packet::new(bytes)?.payload().to_vec(),
+            IcmpTypes::EchoReply,
+        ),
+        IpAddr::V6(_) => (bytes.to_vec(), IcmpType(Icmpv6Types::EchoReply.0)),
+    };
+    let reply = EchoReplyPacket::new(&message)?;
+    (reply.get_icmp_type() == wanted && reply.get_identifier() == IDENTIFIER)
         .then(|| reply.get_sequence_number())
 }

@@ -7,6 +7,7 @@ use anyhow::Result;
 
 use crate::bind;
 use crate::lab::{Host, Lab, Lan, Process};
+use crate::peer::{INTERFACE, Seat};
 
 /// The VIP of [`DnsPair`].
 pub const VIP: Ipv4Addr = Ipv4Addr::new(192, 168, 56, 185);
@@ -23,6 +24,8 @@ pub const ANSWERS: [Ipv4Addr; 2] = [Ipv4Addr::new(1, 2, 3, 4), Ipv4Addr::new(1, 
 /// | ds2 | 10.0.2.15/24 | 192.168.1.182/24 | 192.168.56.182/24 |
 /// | rs1 | 10.0.2.15/24 | | 192.168.56.183/24 |
 /// | rs2 | 10.0.2.15/24 | | 192.168.56.184/24 |
+///
+/// On eth2 each also has the address of 2001:db8:56::/64 that ends in the same digits.
 #[derive(Clone, Debug)]
 pub struct DnsPair {
     /// Asks.
@@ -55,17 +58,17 @@ impl DnsPair {
     /// The same with eth2 only, for tests that look at nothing else.
     pub fn with_service_lan_only(lab: &mut Lab) -> Result<Self> {
         let service_lan = lab.add_lan("service")?;
-        let mut add = |name: &str, address: &str| {
+        let mut add = |name: &str, number: u8| {
             let host = lab.add_host(name)?;
-            lab.attach(&host, "eth2", &service_lan, &[address])?;
+            lab.attach(&host, "eth2", &service_lan, &service_addresses(number))?;
             anyhow::Ok(host)
         };
         Ok(Self {
-            client: add("client", "192.168.56.10/24")?,
-            ds1: add("ds1", "192.168.56.181/24")?,
-            ds2: add("ds2", "192.168.56.182/24")?,
-            rs1: add("rs1", "192.168.56.183/24")?,
-            rs2: add("rs2", "192.168.56.184/24")?,
+            client: add("client", 10)?,
+            ds1: add("ds1", 181)?,
+            ds2: add("ds2", 182)?,
+            rs1: add("rs1", 183)?,
+            rs2: add("rs2", 184)?,
             service_lan,
         })
     }
@@ -83,6 +86,31 @@ impl DnsPair {
         bind::wait_for(&self.rs2, &mut second, ANSWERS[1])?;
         Ok([first, second])
     }
+}
+
+/// A client and two machines for routers on a LAN of their own, with the addresses that client, ds1
+/// and ds2 have on eth2 of [`DnsPair`]. The names of the LAN and of all hosts begin with `prefix`;
+/// several such LANs fit into one lab. The client hears
+/// what the routers say to each other.
+pub fn two_seats(lab: &mut Lab, prefix: &str) -> Result<(Host, [Seat; 2])> {
+    let lan = lab.add_hub(&format!("{prefix}lan"))?;
+    let mut add = |name: &str, number: u8| {
+        let host = lab.add_host(&format!("{prefix}{name}"))?;
+        lab.attach(&host, INTERFACE, &lan, &service_addresses(number))?;
+        anyhow::Ok(host)
+    };
+    let client = add("client", 10)?;
+    let seats = [
+        Seat {
+            host: add("ds1", 181)?,
+            second: false,
+        },
+        Seat {
+            host: add("ds2", 182)?,
+            second: true,
+        },
+    ];
+    Ok((client, seats))
 }
 
 /// Two hosts on one LAN: `a` with 192.168.56.1/24 and `b` with 192.168.56.2/24, both on eth0.
@@ -109,6 +137,14 @@ pub fn start_director(host: &Host, yaml: &str) -> Result<Process> {
 /// Writes the file that [`start_director`] uses.
 pub fn director_file(host: &Host, yaml: &str) -> Result<PathBuf> {
     host.write_file("director.yaml", yaml)
+}
+
+/// The addresses of a machine on the LAN of the VIP.
+fn service_addresses(number: u8) -> [String; 2] {
+    [
+        format!("192.168.56.{number}/24"),
+        format!("2001:db8:56::{number}/64"),
+    ]
 }
 
 /// Makes `host` a DR real server for `vip` by hand, without `rs-agent`.

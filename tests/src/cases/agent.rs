@@ -71,7 +71,10 @@ fn leaves_the_machine_as_found(lab: &mut Lab) -> Result<()> {
         for verb in ["start", "reload", "start"] {
             succeeds(&host, verb, &format!("{verb} --config {}", file.display()))?;
         }
-        ensure!(host.holds("192.168.56.186".parse()?), "the second VIP");
+        ensure!(
+            host.holds(Ipv4Addr::new(192, 168, 56, 186)),
+            "the second VIP"
+        );
         succeeds(&host, "stop", "stop")?;
         found.is_still(&host)?;
 
@@ -224,7 +227,7 @@ fn a_reload_keeps_the_vip(lab: &mut Lab) -> Result<()> {
     ensure!(seen.contains("192.168.56.186"), "nothing was seen: {seen}");
     succeeds(&host, "reload", "reload --vip 192.168.56.186")?;
     ensure!(
-        !host.holds(VIP) && host.holds("192.168.56.186".parse()?),
+        !host.holds(VIP) && host.holds(Ipv4Addr::new(192, 168, 56, 186)),
         "reload leaves {}",
         host.run("ip address show dev lo")?
     );

@@ -1,5 +1,6 @@
 //! The lab itself: what the other cases rely on.
 
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
@@ -30,7 +31,7 @@ pub(super) const CASES: &[Case] = &[
 fn hosts_reach_each_other(lab: &mut Lab) -> Result<()> {
     let (a, b) = two_hosts(lab)?;
     let capture = Capture::start(&b)?;
-    let load = ping::start(&a, "192.168.56.2".parse()?, Duration::from_millis(5));
+    let load = ping::start(&a, Ipv4Addr::new(192, 168, 56, 2), Duration::from_millis(5));
     std::thread::sleep(Duration::from_millis(200));
     let report = load.stop();
     ensure!(report.sent() >= 20 && report.lost() == 0, "{report}");
@@ -46,7 +47,11 @@ fn hosts_reach_each_other(lab: &mut Lab) -> Result<()> {
     );
 
     b.link_down("eth0")?;
-    let load = ping::start(&a, "192.168.56.2".parse()?, Duration::from_millis(20));
+    let load = ping::start(
+        &a,
+        Ipv4Addr::new(192, 168, 56, 2),
+        Duration::from_millis(20),
+    );
     std::thread::sleep(Duration::from_millis(100));
     let report = load.stop();
     ensure!(report.answered() == 0, "answers over a cut link: {report}");
@@ -72,7 +77,7 @@ fn injected_packets_are_captured(lab: &mut Lab) -> Result<()> {
     ensure!(
         advert.source == header.source
             && advert.destination == header.destination
-            && (advert.ttl, advert.version) == (255, 3)
+            && (advert.hop_limit, advert.version) == (255, 3)
             && (advert.virtual_router_id, advert.priority) == (50, 200),
         "{advert:?}"
     );
@@ -124,8 +129,12 @@ fn dns_load_counts_answers(lab: &mut Lab) -> Result<()> {
 fn the_pair_has_its_interfaces(lab: &mut Lab) -> Result<()> {
     let pair = DnsPair::new(lab)?;
     for host in pair.hosts() {
-        ensure!(host.holds("10.0.2.15".parse()?), "eth0 of {}", host.name());
-        let peer = "192.168.56.10".parse()?;
+        ensure!(
+            host.holds(Ipv4Addr::new(10, 0, 2, 15)),
+            "eth0 of {}",
+            host.name()
+        );
+        let peer = Ipv4Addr::new(192, 168, 56, 10);
         ensure!(
             ping::answers(host, peer, Duration::from_secs(2)),
             "{} doesn't reach the client",
@@ -133,7 +142,11 @@ fn the_pair_has_its_interfaces(lab: &mut Lab) -> Result<()> {
         );
     }
     ensure!(
-        ping::answers(&pair.ds1, "192.168.1.182".parse()?, Duration::from_secs(2)),
+        ping::answers(
+            &pair.ds1,
+            Ipv4Addr::new(192, 168, 1, 182),
+            Duration::from_secs(2)
+        ),
         "eth1 of the directors"
     );
     Ok(())

@@ -1,7 +1,7 @@
 //! What a neighbour on the LAN asks, and what it believes.
 
 use std::fs;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use crate::capture::Capture;
 use crate::lab::{Host, Mac};
@@ -29,14 +29,24 @@ pub(super) fn replies(capture: &Capture, interface: &str, address: Ipv4Addr) -> 
 }
 
 /// The Ethernet address that a host's neighbour table has for `address`.
-pub(super) fn neighbour(host: &Host, address: Ipv4Addr) -> Option<Mac> {
-    let table = host.within(|| fs::read_to_string("/proc/thread-self/net/arp"));
-    let table = table.ok()?;
-    let entry = table.lines().find_map(|line| {
-        let words: Vec<&str> = line.split_whitespace().collect();
-        (words.first() == Some(&address.to_string().as_str())).then_some(words)
-    })?;
-    let mut octets = entry.get(3)?.split(':');
+pub(super) fn neighbour(host: &Host, address: impl Into<IpAddr>) -> Option<Mac> {
+    let text = match address.into() {
+        IpAddr::V4(address) => {
+            let table = host.within(|| fs::read_to_string("/proc/thread-self/net/arp"));
+            let table = table.ok()?;
+            let own = |line: &&str| line.split_whitespace().next() == Some(&address.to_string());
+            let line = table.lines().find(own)?;
+            line.split_whitespace().nth(3)?.to_owned()
+        }
+        // The kernel shows IPv6 neighbours through netlink only.
+        IpAddr::V6(address) => {
+            let table = host.run(&format!("ip neighbour show {address}")).ok()?;
+            let mut words = table.split_whitespace();
+            words.find(|word| *word == "lladdr")?;
+            words.next()?.to_owned()
+        }
+    };
+    let mut octets = text.split(':');
     let mut mac = Mac::default();
     for octet in &mut mac {
         *octet = u8::from_str_radix(octets.next()?, 16).ok()?;

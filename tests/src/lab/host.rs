@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs::{self, File};
+use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -38,7 +39,17 @@ struct Inner {
     network_inode: u64,
     jobs: Mutex<Option<Sender<Job>>>,
     thread: Mutex<Option<JoinHandle<()>>>,
-    macs: Mutex<BTreeMap<String, Mac>>,
+    ports: Mutex<BTreeMap<String, Port>>,
+}
+
+/// Where an interface of a host ends.
+#[derive(Clone, Debug)]
+pub(crate) struct Port {
+    pub(crate) mac: Mac,
+    /// The other end of the cable, and the switch that it is plugged into.
+    pub(crate) name: String,
+    pub(crate) bridge: Option<String>,
+    pub(crate) switches: Host,
 }
 
 impl Host {
@@ -69,7 +80,7 @@ impl Host {
             network_inode: namespace.metadata()?.ino(),
             jobs: Mutex::new(Some(jobs)),
             thread: Mutex::new(Some(thread)),
-            macs: Mutex::new(BTreeMap::new()),
+            ports: Mutex::new(BTreeMap::new()),
         })))
     }
 
@@ -174,6 +185,33 @@ impl Host {
         self.within(move || wire::set_up(&interface, false))
     }
 
+    /// Splits an interface from its LAN: the switch passes nothing on in either direction, while
+    /// both sides see their links up.
+    ///
+    /// # Panics
+    /// When the lab made no such interface.
+    pub fn split_off(&self, interface: &str) -> Result<()> {
+        let port = self.port(interface);
+        port.switches.within(move || wire::unplug(&port.name))
+    }
+
+    /// Heals what [`Host::split_off`] split.
+    ///
+    /// # Panics
+    /// When the lab made no such interface, or it was never on a LAN.
+    pub fn rejoin(&self, interface: &str) -> Result<()> {
+        let Port {
+            name,
+            bridge: Some(bridge),
+            switches,
+            ..
+        } = self.port(interface)
+        else {
+            panic!("{interface} of host {} is on no LAN", self.name());
+        };
+        switches.within(move || wire::plug(&name, &bridge))
+    }
+
     /// Adds an address such as `"192.168.56.185/32"` to an interface.
     pub fn add_address(&self, interface: &str, address: &str) -> Result<()> {
         let interface = interface.to_owned();
@@ -217,16 +255,25 @@ impl Host {
         })
     }
 
-    /// Whether an interface of the host carries this IPv4 address, by the kernel's local table.
-    pub fn holds(&self, address: std::net::Ipv4Addr) -> bool {
-        self.within(move || {
-            fs::read_to_string("/proc/thread-self/net/fib_trie").is_ok_and(|trie| {
-                let leaf = format!("|-- {address}");
-                let lines: Vec<&str> = trie.lines().map(str::trim).collect();
-                lines
-                    .windows(2)
-                    .any(|pair| pair[0] == leaf && pair[1] == "/32 host LOCAL")
-            })
+    /// Whether an interface of the host carries this address, by the kernel's own tables.
+    pub fn holds(&self, address: impl Into<IpAddr>) -> bool {
+        let address = address.into();
+        self.within(move || match address {
+            IpAddr::V4(address) => {
+                fs::read_to_string("/proc/thread-self/net/fib_trie").is_ok_and(|trie| {
+                    let leaf = format!("|-- {address}");
+                    let lines: Vec<&str> = trie.lines().map(str::trim).collect();
+                    lines
+                        .windows(2)
+                        .any(|pair| pair[0] == leaf && pair[1] == "/32 host LOCAL")
+                })
+            }
+            IpAddr::V6(address) => {
+                fs::read_to_string("/proc/thread-self/net/if_inet6").is_ok_and(|table| {
+                    let digits = format!("{:032x}", address.to_bits());
+                    table.lines().any(|line| line.starts_with(&digits))
+                })
+            }
         })
     }
 
@@ -235,10 +282,7 @@ impl Host {
     /// # Panics
     /// When the lab made no such interface.
     pub fn mac(&self, interface: &str) -> Mac {
-        match lock(&self.0.macs).get(interface) {
-            Some(mac) => *mac,
-            None => panic!("host {} has no interface {interface}", self.name()),
-        }
+        self.port(interface).mac
     }
 
     /// Writes a file that only this host sees, below `/run/lab`, and returns its path.
@@ -284,8 +328,8 @@ impl Host {
             .context("a host cannot open its own network namespace")
     }
 
-    pub(crate) fn remember_mac(&self, interface: &str, mac: Mac) {
-        lock(&self.0.macs).insert(interface.into(), mac);
+    pub(crate) fn remember_port(&self, interface: &str, port: Port) {
+        lock(&self.0.ports).insert(interface.into(), port);
     }
 
     /// Ends the host's thread and with it the last hold on its namespaces.
@@ -296,6 +340,13 @@ impl Host {
             let _ = thread.join();
         }
         enter::forget_network(self.name());
+    }
+
+    fn port(&self, interface: &str) -> Port {
+        match lock(&self.0.ports).get(interface) {
+            Some(port) => port.clone(),
+            None => panic!("host {} has no interface {interface}", self.name()),
+        }
     }
 
     fn lock_jobs(&self) -> std::sync::MutexGuard<'_, Option<Sender<Job>>> {

@@ -25,6 +25,8 @@ pub use host::Host;
 pub use process::{Output, Process};
 pub use wire::Mac;
 
+use self::host::Port;
+use self::wire::Forwarding;
 use crate::binaries::target_directory;
 
 /// Ending a lab kills all processes of the PID namespace: two at a time would end each other.
@@ -98,29 +100,32 @@ impl Lab {
 
     /// Adds a LAN; its name has up to 15 characters.
     pub fn add_lan(&mut self, name: &str) -> Result<Lan> {
-        let bridge = name.to_owned();
-        self.switches
-            .within(move || wire::add_bridge(&bridge))
-            .with_context(|| format!("LAN {name}"))?;
-        Ok(Lan {
-            bridge: name.into(),
-        })
+        self.add_bridge(name, Forwarding::Switch)
     }
 
+    /// As [`Lab::add_lan`], but everybody hears everything, unicast too.
+    pub fn add_hub(&mut self, name: &str) -> Result<Lan> {
+        self.add_bridge(name, Forwarding::Hub)
+    }
     /// Gives `host` an interface on `lan`, up, with `addresses` such as `"192.168.56.181/24"`.
     pub fn attach(
         &mut self,
         host: &Host,
         interface: &str,
         lan: &Lan,
-        addresses: &[&str],
+        addresses: &[impl AsRef<str>],
     ) -> Result<()> {
         self.attach_to(host, interface, Some(lan), addresses)
     }
 
     /// Gives `host` an interface on a wire of its own with nobody else there, so that several
     /// hosts can carry the same address.
-    pub fn attach_alone(&mut self, host: &Host, interface: &str, addresses: &[&str]) -> Result<()> {
+    pub fn attach_alone(
+        &mut self,
+        host: &Host,
+        interface: &str,
+        addresses: &[impl AsRef<str>],
+    ) -> Result<()> {
         self.attach_to(host, interface, None, addresses)
     }
 
@@ -147,12 +152,22 @@ impl Lab {
         text
     }
 
+    fn add_bridge(&mut self, name: &str, forwarding: Forwarding) -> Result<Lan> {
+        let bridge = name.to_owned();
+        self.switches
+            .within(move || wire::add_bridge(&bridge, forwarding))
+            .with_context(|| format!("LAN {name}"))?;
+        Ok(Lan {
+            bridge: name.into(),
+        })
+    }
+
     fn attach_to(
         &mut self,
         host: &Host,
         interface: &str,
         lan: Option<&Lan>,
-        addresses: &[&str],
+        addresses: &[impl AsRef<str>],
     ) -> Result<()> {
         self.interfaces += 1;
         let [high, low] = self.interfaces.to_be_bytes();
@@ -162,6 +177,15 @@ impl Lab {
         let far = interface.to_owned();
         let namespace = host.network()?;
         let bridge = lan.map(|lan| lan.bridge.clone());
+        host.remember_port(
+            interface,
+            Port {
+                mac,
+                name: port.clone(),
+                bridge: bridge.clone(),
+                switches: self.switches.clone(),
+            },
+        );
         self.switches.within(move || {
             use std::os::fd::AsFd;
             wire::add_pair(&port, &far, mac, namespace.as_fd())?;
@@ -170,10 +194,9 @@ impl Lab {
             }
             wire::set_up(&port, true)
         })?;
-        host.remember_mac(interface, mac);
         host.link_up(interface)?;
         for address in addresses {
-            host.add_address(interface, address)?;
+            host.add_address(interface, address.as_ref())?;
         }
         Ok(())
     }

@@ -116,6 +116,16 @@ impl Process {
         }
     }
 
+    /// `kill -9` for it and its children; none of them lives to see another one die.
+    pub fn kill_family(&mut self) {
+        // Stopped, it starts no more of them; it may have ended by itself.
+        let _ = self.signal(Signal::SIGSTOP);
+        for child in self.children() {
+            kill(child);
+        }
+        self.kill();
+    }
+
     /// SIGTERM, and waits up to `limit` for the end.
     pub fn terminate(&mut self, limit: Duration) -> Result<ExitStatus> {
         self.signal(Signal::SIGTERM)?;

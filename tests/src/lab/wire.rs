@@ -19,15 +19,29 @@ pub type Mac = [u8; 6];
 /// `NLM_F_CREATE | NLM_F_EXCL` (`linux/netlink.h`).
 const CREATE: u16 = 0x400 | 0x200;
 
+/// Where a bridge sends a frame for one machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Forwarding {
+    /// To that machine, once it is known.
+    Switch,
+    /// To all.
+    Hub,
+}
+
 /// Adds a bridge without spanning tree and without multicast snooping: it floods what a plain
 /// switch floods, adverts included, from its first moment.
-pub(crate) fn add_bridge(name: &str) -> Result<()> {
+pub(crate) fn add_bridge(name: &str, forwarding: Forwarding) -> Result<()> {
+    let mut data = vec![InfoBridge::MulticastSnooping(false)];
+    if forwarding == Forwarding::Hub {
+        // What it learns it forgets at once.
+        data.push(InfoBridge::AgeingTime(0));
+    }
     let mut message = LinkMessage::default();
     message.attributes = vec![
         LinkAttribute::IfName(name.into()),
         LinkAttribute::LinkInfo(vec![
             LinkInfo::Kind(InfoKind::Bridge),
-            LinkInfo::Data(InfoData::Bridge(vec![InfoBridge::MulticastSnooping(false)])),
+            LinkInfo::Data(InfoData::Bridge(data)),
         ]),
     ];
     change(RouteNetlinkMessage::NewLink(message), CREATE)
@@ -62,6 +76,15 @@ pub(crate) fn plug(port: &str, bridge: &str) -> Result<()> {
     message.attributes = vec![LinkAttribute::Controller(index(bridge)?)];
     change(RouteNetlinkMessage::SetLink(message), 0)
         .with_context(|| format!("cannot plug {port} into {bridge}"))
+}
+
+/// Makes an interface no bridge's port.
+pub(crate) fn unplug(port: &str) -> Result<()> {
+    let mut message = LinkMessage::default();
+    message.header.index = index(port)?;
+    message.attributes = vec![LinkAttribute::Controller(0)];
+    change(RouteNetlinkMessage::SetLink(message), 0)
+        .with_context(|| format!("cannot unplug {port}"))
 }
 
 /// Sets an interface up or down.

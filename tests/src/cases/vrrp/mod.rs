@@ -2,10 +2,11 @@
 //!
 //! No case here forwards anything, so that all run on any kernel.
 
+mod bout;
 mod configuration;
 mod failover;
 mod interfaces;
-mod keepalived;
+mod interoperation;
 mod leaving;
 mod pair;
 mod rejection;
@@ -75,10 +76,14 @@ pub(super) const CASES: &[Case] = &[
         rejection::good_adverts_are_heard,
     ),
     Case::new(
-        "vrrp::keepalived_version_2",
-        keepalived::speaks_version_2_with_password,
+        "vrrp::keepalived_and_frr_version_2",
+        interoperation::version_2,
     ),
-    Case::new("vrrp::keepalived_version_3", keepalived::speaks_version_3),
+    Case::new(
+        "vrrp::keepalived_version_3",
+        interoperation::version_3_with_keepalived,
+    ),
+    Case::new("vrrp::frr_version_3", interoperation::version_3_with_frr),
     Case::new(
         "vrrp::no_ipvs_is_said_at_once",
         configuration::no_ipvs_is_said_at_once,

@@ -1,6 +1,6 @@
 //! Two directors that share a VIP and forward nothing.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -8,6 +8,7 @@ use anyhow::{Context, Result, ensure};
 use crate::capture::{Advert, Capture};
 use crate::cases::metrics::Scrape;
 use crate::lab::{Host, Lab, Process, wait_until};
+use crate::peer::VirtualRouter;
 use crate::scenario::PATIENCE;
 use crate::topology::{DnsPair, VIP, start_director};
 
@@ -63,19 +64,24 @@ impl Settings {
         )
     }
 
-    /// How long a director waits after priority 0 (RFC 9568, section 6.1):
-    /// `(256 - priority) / 256` intervals, in version 2 seconds (RFC 3768, section 6.1).
+    /// How long a director waits after priority 0; see [`VirtualRouter::skew_time`].
     pub(super) fn skew_time(&self, director: usize) -> Duration {
-        let unit = match self.version {
-            2 => Duration::from_secs(1),
-            _ => self.interval,
-        };
-        unit * (256 - u32::from(self.priorities[director])) / 256
+        self.virtual_router().skew_time(self.priorities[director])
     }
 
-    /// How long a director waits for an Active that has fallen silent: three intervals more.
+    /// How long a director waits for an Active that has fallen silent.
     pub(super) fn active_down_interval(&self, director: usize) -> Duration {
-        3 * self.interval + self.skew_time(director)
+        let priority = self.priorities[director];
+        self.virtual_router().active_down_interval(priority)
+    }
+
+    fn virtual_router(&self) -> VirtualRouter {
+        VirtualRouter {
+            version: self.version,
+            interval: self.interval,
+            password: self.password,
+            ..VirtualRouter::VERSION_3
+        }
     }
 }
 
@@ -153,7 +159,8 @@ impl Pair {
 }
 
 /// The adverts of one sender in a capture.
-pub(super) fn adverts_of(capture: &Capture, source: Ipv4Addr) -> Vec<(Instant, Advert)> {
+pub(super) fn adverts_of(capture: &Capture, source: impl Into<IpAddr>) -> Vec<(Instant, Advert)> {
+    let source = source.into();
     let adverts = capture.adverts().into_iter();
     let adverts = adverts.filter(|(frame, advert)| !frame.outgoing && advert.source == source);
     adverts.map(|(frame, advert)| (frame.at, advert)).collect()
@@ -162,10 +169,11 @@ pub(super) fn adverts_of(capture: &Capture, source: Ipv4Addr) -> Vec<(Instant, A
 /// The first advert of a sender at or after `since` with this priority.
 pub(super) fn first_advert(
     capture: &Capture,
-    source: Ipv4Addr,
+    source: impl Into<IpAddr>,
     priority: u8,
     since: Instant,
 ) -> Result<Instant> {
+    let source = source.into();
     let adverts = adverts_of(capture, source).into_iter();
     let mut adverts = adverts.filter(|(at, advert)| *at >= since && advert.priority == priority);
     let (at, _) = adverts

@@ -1,5 +1,6 @@
 //! What an Active looks after: its addresses, its announcements, its machine.
 
+use std::net::Ipv4Addr;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -93,7 +94,7 @@ pub(super) fn a_dead_director_s_addresses_go(lab: &mut Lab) -> Result<()> {
         "nothing is left of a director that was killed whole"
     );
     // Meanwhile somebody gave the virtual router another address.
-    let other = "192.168.56.186".parse()?;
+    let other = Ipv4Addr::new(192, 168, 56, 186);
     let yaml = pair
         .settings
         .yaml()
