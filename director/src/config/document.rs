@@ -61,25 +61,42 @@ pub(super) struct SyntaxError {
 /// configuration needs less than ten.
 const MAXIMUM_DEPTH: usize = 32;
 
-/// Parses one document.
+/// Parses one document. Of keys that come twice both are there, but for numbers: of these the last.
 pub(super) fn parse(text: &str) -> Result<Node, SyntaxError> {
+    parse_with(text, DuplicateKeyPolicy::LastWins).map_err(|error| SyntaxError {
+        position: place(&error),
+        message: message(&error),
+    })
+}
+
+/// Where a key comes a second time, numbers included.
+pub(super) fn repeated_key(text: &str) -> Option<Position> {
+    match parse_with(text, DuplicateKeyPolicy::Error)
+        .err()?
+        .without_snippet()
+    {
+        error @ Error::DuplicateMappingKey { .. } => Some(place(error)),
+        _ => None,
+    }
+}
+
+fn parse_with(text: &str, duplicate_keys: DuplicateKeyPolicy) -> Result<Node, Error> {
     let options = serde_yaml::options! {
         strict_booleans: true,
         // A snippet would print neighbouring lines, and one of them may hold a password.
         with_snippet: false,
-        // Both occurrences reach the reader, which reports them with their key and position.
-        duplicate_keys: DuplicateKeyPolicy::LastWins,
+        duplicate_keys: duplicate_keys,
         non_finite_float_policy: NonFiniteFloatPolicy::PassThrough,
         budget: serde_yaml::budget! { max_depth: MAXIMUM_DEPTH },
     };
-    serde_yaml::from_str_with_options(text, options).map_err(|error| SyntaxError {
-        position: error
-            .location()
-            .map_or(Position { line: 1, column: 1 }, |place| {
-                position(place.line(), place.column())
-            }),
-        message: message(&error),
-    })
+    serde_yaml::from_str_with_options(text, options)
+}
+
+fn place(error: &Error) -> Position {
+    let start = Position { line: 1, column: 1 };
+    error
+        .location()
+        .map_or(start, |place| position(place.line(), place.column()))
 }
 
 /// The parser's own words, without what it quotes of the file, which it does behind a backquote:

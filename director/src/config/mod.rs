@@ -91,6 +91,10 @@ fn parse(path: &Path, text: &str) -> Result<File, Errors> {
                 .collect();
             if findings.is_empty() {
                 resolve::judge_across_nodes(&draft, &nodes, &mut findings);
+                if let Some(position) = document::repeated_key(text) {
+                    let message = "a key is written twice; keep one";
+                    findings.add(&Origin::new(position, String::new()), message);
+                }
             }
             let warnings = findings.into_result(path)?;
             Ok(File {

@@ -222,11 +222,6 @@ pub(super) fn numbered<'n, T>(
         let number = number.and_then(|number| u8::try_from(number).ok());
         let value = read(&member(node), findings);
         match (number, value) {
-            (Some(number), _) if values.contains_key(&number) => {
-                let message = "is written twice; keep one";
-                findings.add(&Origin::new(key.position, place.key.clone()), message);
-                complete = false;
-            }
             (Some(number), Some(value)) => drop(values.insert(number, value)),
             _ => complete = false,
         }

@@ -220,7 +220,7 @@ virtual router dns6
 ";
         assert!(summary.contains(expected), "{summary}");
         let expected = "commands from  root and the group lvs
-warning: FILE:23:117: vrrp[1].addresses[0]: 2001:db8::2 isn't link-local; RFC 9568, section \
+warning: FILE:23:98: vrrp[1].addresses[0]: 2001:db8::2 isn't link-local; RFC 9568, section \
 5.2.9, wants the first address to be one, and some routers insist
 ";
         assert!(summary.ends_with(expected), "{summary}");

@@ -1,7 +1,11 @@
 //! What a valid file means.
 
+use std::time::Duration;
+
 use lvs_proto::ipvs::Scheduler;
-use lvs_proto::vrrp::{ChecksumForm, Version};
+use lvs_proto::vrrp::{
+    AlsoAccept, Announcements, ChecksumForm, Family, Password, Peers, Priority, Version,
+};
 
 use super::*;
 
@@ -149,5 +153,146 @@ fn yaml_anchors_and_merge_keys_work() {
     assert_eq!(
         (servers[1].address.to_string().as_str(), servers[1].weight),
         ("192.168.56.184", 7)
+    );
+}
+
+#[test]
+fn a_virtual_router_has_its_defaults() {
+    let found = configuration(EXAMPLE, "ds1").instances.remove(0);
+    let accepted = found.accepted_intervals;
+    assert_eq!(
+        (accepted.least.as_millis(), accepted.most.as_millis()),
+        (10, 1000)
+    );
+    assert_eq!(found.also_accept, AlsoAccept::default());
+    assert_eq!(found.preempt_delay, Duration::ZERO);
+    assert_eq!((found.source, &found.peers), (None, &Peers::Multicast));
+    assert_eq!(found.virtual_mac, None);
+    assert_eq!(found.further_addresses, []);
+    let Announcements {
+        burst,
+        second_after,
+        refresh,
+    } = found.announcements;
+    let seconds = |time: Option<Duration>| time.unwrap().as_secs();
+    assert_eq!((burst, seconds(second_after), seconds(refresh)), (5, 5, 60));
+    assert_eq!(found.announcement_pause, Duration::ZERO);
+    assert_eq!(found.group, None);
+    assert_eq!(found.track, Track::default());
+    assert_eq!(found.hooks, []);
+    assert_eq!(found.family(), Family::Ipv4);
+    assert_eq!(
+        configuration(EXAMPLE, "ds1").control,
+        Control { group: None }
+    );
+}
+
+#[test]
+fn what_the_file_says_of_a_virtual_router_counts() {
+    let text = with(
+        "accept_intervals: { from: 50ms, to: 40950ms }
+also_accept: { version: 2, password: old }
+preempt_delay: 30s
+source: 192.168.56.181
+peers: [192.168.56.182, 192.168.56.183]
+minimum_ttl: 1
+virtual_mac: mac50
+further_addresses:
+  - 2001:db8::185/64
+  - { address: 192.168.56.186/32, interface: eth3, scope: host, label: 'eth3:vip' }
+announce: { burst: 255, pause: 1s, again_after: 0s, refresh: 0s }
+group: lan",
+    )
+    .replace("56.183, weight", "56.199, weight")
+        + "control: { group: lvs }\n";
+    let mut found = configuration(&text, "ds1");
+    assert_eq!(found.control.group.as_deref(), Some("lvs"));
+    let found = found.instances.remove(0);
+    let accepted = found.accepted_intervals;
+    assert_eq!(
+        (accepted.least.as_millis(), accepted.most.as_millis()),
+        (50, 40_950)
+    );
+    assert_eq!(found.also_accept.version, Some(Version::V2));
+    assert_eq!(
+        found.also_accept.password,
+        Some(Password::new("old").unwrap())
+    );
+    assert_eq!(found.preempt_delay.as_secs(), 30);
+    assert_eq!(found.source, Some("192.168.56.181".parse().unwrap()));
+    let peers = ["192.168.56.182", "192.168.56.183"].map(|peer| peer.parse().unwrap());
+    let expected = Peers::Unicast {
+        addresses: peers.to_vec(),
+        minimum_hop_limit: 1,
+    };
+    assert_eq!(found.peers, expected);
+    assert_eq!(found.virtual_mac.as_deref(), Some("mac50"));
+    let expected = [
+        VirtualAddress {
+            address: "2001:db8::185".parse().unwrap(),
+            prefix_length: 64,
+            interface: None,
+            scope: AddressScope::Global,
+            label: None,
+        },
+        VirtualAddress {
+            address: "192.168.56.186".parse().unwrap(),
+            prefix_length: 32,
+            interface: Some("eth3".to_owned()),
+            scope: AddressScope::Host,
+            label: Some("eth3:vip".to_owned()),
+        },
+    ];
+    assert_eq!(found.further_addresses, expected);
+    assert_eq!(found.interface_of(&expected[0]), "mac50");
+    assert_eq!(found.interface_of(&expected[1]), "eth3");
+    let expected = Announcements {
+        burst: 255,
+        second_after: None,
+        refresh: None,
+    };
+    assert_eq!(found.announcements, expected);
+    assert_eq!(found.announcement_pause.as_secs(), 1);
+    assert_eq!(found.group.as_deref(), Some("lan"));
+}
+
+#[test]
+fn version_2_accepts_its_own_interval_unless_version_3_is_accepted() {
+    let accepted = |lines: &str| {
+        let accepted = configuration(&with(lines), "ds1").instances[0].accepted_intervals;
+        (accepted.least.as_millis(), accepted.most.as_millis())
+    };
+    assert_eq!(accepted("version: 2\nadvert_interval: 3s"), (3000, 3000));
+    assert_eq!(
+        accepted("version: 2\nalso_accept: { version: 3 }"),
+        (100, 10_000)
+    );
+}
+
+#[test]
+fn an_ipv6_virtual_router_is_one_of_its_own() {
+    let text = "vrrp: [{ name: a, interface: e, virtual_router_id: 7, priority: 255, virtual_mac: true, \
+                addresses: ['fe80::53/64', '2001:db8::53/64'] }]";
+    let found = configuration(text, "anywhere").instances.remove(0);
+    assert_eq!(found.family(), Family::Ipv6);
+    assert_eq!(found.priority, Priority::OWNER);
+    assert_eq!(found.virtual_mac.as_deref(), Some("vrrp6.7"));
+    let addresses: Vec<String> = found.addresses.iter().map(ToString::to_string).collect();
+    assert_eq!(addresses, ["fe80::53/64", "2001:db8::53/64"]);
+}
+
+#[test]
+fn an_address_that_is_not_advertised_serves_too() {
+    let text = with("further_addresses: [192.168.56.190/24]")
+        .replace("    address: 192.168.56.185", "    address: 192.168.56.190");
+    let service = configuration(&text, "ds1").services.remove(0);
+    assert_eq!(service.holder, Holder::Instance("dns".to_owned()));
+    let taken = text.replace("address: 192.168.56.183", "address: 192.168.56.190");
+    assert_eq!(
+        errors(&taken),
+        [
+            "d.yaml:22:20: services[0].real_servers[0].address: 192.168.56.190 is a VIP; write the real \
+          server's own address"
+        ]
     );
 }

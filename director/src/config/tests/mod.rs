@@ -73,3 +73,31 @@ fn configuration(text: &str, node: &str) -> Configuration {
         Err(errors) => panic!("{errors}"),
     }
 }
+
+/// The example with these lines in place of its line 6, the interval: they count from 6.
+fn with(lines: &str) -> String {
+    let lines: String = lines.lines().map(|line| format!("    {line}\n")).collect();
+    changed("    advert_interval: 100ms\n", &lines)
+}
+
+fn warnings(text: &str) -> Vec<String> {
+    match parsed(text) {
+        Ok(file) => file.warnings().iter().map(ToString::to_string).collect(),
+        Err(errors) => panic!("{errors}"),
+    }
+}
+
+/// Expects exactly these mistakes of the example with other lines, as `LINE:COLUMN KEY: MESSAGE` with
+/// the keys of its virtual router.
+fn check_lines(cases: &[(&str, &[&str])]) {
+    for (lines, expected) in cases {
+        let expected: Vec<String> = expected
+            .iter()
+            .map(|mistake| {
+                let (place, words) = mistake.split_once(' ').unwrap();
+                format!("d.yaml:{place}: vrrp[0].{words}")
+            })
+            .collect();
+        assert_eq!(errors(&with(lines)), expected, "{lines}");
+    }
+}
