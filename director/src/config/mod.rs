@@ -39,7 +39,6 @@ pub use model::{
     TrackedScript, VersionSettings, VirtualAddress,
 };
 pub use reader::parse_duration;
-
 use resolve::Keys;
 
 /// A configuration file that is valid for every node that it names.
