@@ -22,6 +22,7 @@ pub mod lab;
 pub mod ledger;
 pub mod peer;
 pub mod ping;
+pub mod responder;
 pub mod runner;
 pub mod scenario;
 pub mod topology;

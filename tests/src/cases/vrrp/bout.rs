@@ -19,7 +19,7 @@ use crate::topology::two_seats;
 pub(super) type Make = fn(Seat, VirtualRouter) -> Box<dyn Router>;
 
 /// How far a takeover may be from the formula, and how long a router may stay after it was told.
-const TOLERANCE: Duration = Duration::from_millis(50);
+pub(super) const TOLERANCE: Duration = Duration::from_millis(50);
 
 /// The priority of the first Active.
 const FIRST_PRIORITY: u8 = 200;

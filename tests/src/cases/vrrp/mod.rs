@@ -8,6 +8,7 @@ mod failover;
 mod interfaces;
 mod interoperation;
 mod leaving;
+mod migration;
 mod pair;
 mod rejection;
 mod upkeep;
@@ -84,6 +85,11 @@ pub(super) const CASES: &[Case] = &[
         interoperation::version_3_with_keepalived,
     ),
     Case::new("vrrp::frr_version_3", interoperation::version_3_with_frr),
+    Case::new(
+        "vrrp::migration_version_2",
+        migration::of_version_2_with_password,
+    ),
+    Case::new("vrrp::migration_version_3", migration::of_version_3),
     Case::new(
         "vrrp::no_ipvs_is_said_at_once",
         configuration::no_ipvs_is_said_at_once,
