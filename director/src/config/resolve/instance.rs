@@ -49,6 +49,9 @@ pub(super) fn judge(
     let speaks_v3 = version == Version::V3 || also_accept.version == Some(Version::V3);
     let accepted_intervals = advert_interval
         .and_then(|interval| accepted_intervals(written, speaks_v3, interval, findings));
+    if let Some(accepted) = accepted_intervals {
+        judge_accepted_version(written, version, accepted, findings);
+    }
     judge_addresses(written, findings);
     judge_source(written, findings);
     judge_owner(written, findings);
@@ -276,6 +279,32 @@ fn accepted_intervals(
         return Some(asked.value);
     }
     None
+}
+
+/// Version 2 sends once a second at most: a Backup that follows no such interval would take over from
+/// an Active that is well.
+fn judge_accepted_version(
+    written: &Written<'_>,
+    own: Version,
+    accepted: AcceptedIntervals,
+    findings: &mut Findings,
+) {
+    let also = written
+        .also_accept
+        .and_then(|also| also.value.version.as_ref());
+    let least = defaults::advert_interval(Version::V2);
+    if let Some(also) = also
+        && (own, also.value) == (Version::V3, Version::V2)
+        && accepted.most < least
+    {
+        let message = format!(
+            "version 2 sends once a second at most, and this director follows no interval beyond \
+             {:?}: it would take over from an Active that is well; write accept_intervals up to the \
+             other's interval at least",
+            accepted.most
+        );
+        findings.add(&also.origin, message);
+    }
 }
 
 fn judge_addresses(written: &Written<'_>, findings: &mut Findings) {

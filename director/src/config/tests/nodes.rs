@@ -106,7 +106,7 @@ vrrp:
     virtual_router_id: 1
     priority: 1
     addresses: [192.0.2.1/24]
-    accept_intervals: { a: { from: 50ms, to: 200ms }, b: { from: 100ms, to: 100ms } }
+    accept_intervals: { a: { from: 50ms, to: 200ms }, b: { from: 100ms, to: 1s } }
     authentication: { a: { hmac: { send: 1, keys: { 1: 0123456789abcdef0123456789abcdef } } }, b: ~ }
     also_accept: { a: ~, b: { version: 2 } }
     preempt_delay: { a: 1s, b: 2s }
@@ -128,7 +128,7 @@ vrrp:
     };
     assert_eq!(
         (milliseconds(&a), milliseconds(&b)),
-        ((50, 200), (100, 100))
+        ((50, 200), (100, 1000))
     );
     assert!(matches!(
         a.version,

@@ -323,6 +323,19 @@ fn what_a_peer_may_also_send_must_mean_something() {
                 "6:18 also_accept: says nothing; write `version`, `password` or both, or leave it out",
             ],
         ),
+        (
+            "advert_interval: 90ms\nalso_accept: { version: 2 }",
+            &[
+                "7:29 also_accept: version 2 sends once a second at most, and this director follows no \
+                 interval beyond 900ms: it would take over from an Active that is well; write \
+                 accept_intervals up to the other's interval at least",
+            ],
+        ),
+        (
+            "advert_interval: 90ms\naccept_intervals: { from: 90ms, to: 1s }\n\
+             also_accept: { version: 2 }",
+            &[],
+        ),
         ("also_accept: { version: 2, password: old }", &[]),
         ("version: 2\nalso_accept: { password: new }", &[]),
         ("version: 2\nalso_accept: { version: 3 }", &[]),
