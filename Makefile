@@ -3,7 +3,7 @@
 
 CARGO ?= cargo
 
-.PHONY: demo test setup build check unit lab-host lab-guest ledger
+.PHONY: demo test setup build check unit lab-host lab-guest ledger fuzz
 
 demo: setup build
 	$(CARGO) run --quiet -p lvs-tests --bin demo
@@ -35,3 +35,8 @@ lab-guest: setup build
 # What is kept of RFC 9568, and how many tests show it.
 ledger:
 	$(CARGO) run --quiet -p lvs-tests --bin ledger
+
+# Each target for SECONDS, as many at a time as there are processors.
+SECONDS ?= 60
+fuzz: setup
+	fuzz/run $(SECONDS)

@@ -8,6 +8,8 @@ pub mod config;
 pub mod control;
 pub mod dataplane;
 pub mod engine;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod health;
 pub mod hooks;
 pub mod metrics;

@@ -55,9 +55,21 @@ pub struct Holding {
 
 /// One line that the worker writes: an instance holds this now, or nothing.
 #[derive(Debug, Serialize, Deserialize)]
-struct Report {
+pub(crate) struct Report {
     instance: String,
     holding: Option<Holding>,
+}
+
+impl Report {
+    pub(crate) fn read(line: &[u8]) -> Result<Self, serde_json::Error> {
+        serde_json::from_slice(line)
+    }
+
+    pub(crate) fn line(&self) -> Vec<u8> {
+        let mut line = serde_json::to_vec(self).expect("a report has only string keys");
+        line.push(b'\n');
+        line
+    }
 }
 
 /// The worker's end: tells the supervisor what would have to be undone.
@@ -78,9 +90,7 @@ impl Estate {
             instance: instance.to_owned(),
             holding,
         };
-        let mut line = serde_json::to_vec(&report).expect("a report has only string keys");
-        line.push(b'\n');
-        if let Err(error) = (&self.supervisor).write_all(&line) {
+        if let Err(error) = (&self.supervisor).write_all(&report.line()) {
             // The worker stops by itself when its supervisor is gone.
             warn!(instance, %error, "the supervisor cannot be told what is held");
         }
@@ -192,7 +202,7 @@ impl Supervisor {
         };
         while let Some(end) = self.unread.iter().position(|byte| *byte == b'\n') {
             let line: Vec<u8> = self.unread.drain(..=end).collect();
-            match serde_json::from_slice(&line) {
+            match Report::read(&line) {
                 Ok(report) => self.note(report),
                 Err(error) => error!(%error, "the worker's report cannot be read"),
             }

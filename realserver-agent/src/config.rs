@@ -80,7 +80,12 @@ pub fn load(path: &Path) -> Result<Configuration, Error> {
     if text.len() as u64 > MAXIMUM_SIZE {
         return Err(unreadable(io::ErrorKind::FileTooLarge.into()));
     }
-    parse(&text).map_err(|(location, problem)| Error::Invalid {
+    parse(path, &text)
+}
+
+/// Checks a file's contents; the path is only for messages.
+pub fn parse(path: &Path, text: &str) -> Result<Configuration, Error> {
+    read(text).map_err(|(location, problem)| Error::Invalid {
         path: path.into(),
         line: location.line().max(1),
         column: location.column().max(1),
@@ -97,7 +102,7 @@ struct Document {
     vips: Spanned<Vec<Spanned<String>>>,
 }
 
-fn parse(text: &str) -> Result<Configuration, (Location, Problem)> {
+fn read(text: &str) -> Result<Configuration, (Location, Problem)> {
     if text.trim().is_empty() {
         return Err((Location::UNKNOWN, Problem::NoVip));
     }
@@ -155,7 +160,7 @@ mod tests {
             "vips: [192.168.56.186, 192.168.56.185]",
             "# comment\nvips:\n  - 192.168.56.186\n  - \"192.168.56.185\"\n",
         ] {
-            let vips = parse(text).unwrap().vips;
+            let vips = read(text).unwrap().vips;
             let last: Vec<u8> = vips.iter().map(|vip| vip.octets()[3]).collect();
             assert_eq!(last, [186, 185]);
         }

@@ -4,6 +4,8 @@
 
 pub mod address;
 pub mod arp;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod ipvs;
 pub mod link;
 pub mod lock;

@@ -132,7 +132,7 @@ fn message(macvlan: &Macvlan) -> LinkMessage {
 }
 
 /// Parent and mode of what is a macvlan.
-fn parse(payload: &[u8]) -> Option<(u32, u32)> {
+pub(crate) fn parse(payload: &[u8]) -> Option<(u32, u32)> {
     let attributes = payload.get(link::LINK_HEADER_LENGTH..)?;
     let information = attribute(attributes, libc::IFLA_LINKINFO)?;
     if parse_string(attribute(information, libc::IFLA_INFO_KIND)?).ok()? != "macvlan" {

@@ -297,14 +297,14 @@ pub(crate) struct Message {
     pub(crate) payload: Vec<u8>,
 }
 
-enum Content {
+pub(crate) enum Content {
     Acknowledgement,
     Failure(Error),
     Reply(Reply),
 }
 
 impl Message {
-    fn content(self) -> Result<Content, Error> {
+    pub(crate) fn content(self) -> Result<Content, Error> {
         if self.message_type != NLMSG_ERROR && self.message_type != NLMSG_DONE {
             let Self {
                 message_type,

@@ -70,8 +70,8 @@ impl<T: Clone + Default + PartialEq + Serialize + DeserializeOwned> Record<T> {
             damage: None,
         };
         match fs::read(&record.path) {
-            Ok(bytes) => match serde_json::from_slice::<Stamped<T>>(&bytes) {
-                Ok(stamped) if stamped.boot == record.boot => record.contents = stamped.contents,
+            Ok(bytes) => match read(&bytes) {
+                Ok((boot, contents)) if boot == record.boot => record.contents = contents,
                 Ok(_) => {}
                 Err(reason) => record.damage = Some(set_aside(&record.path, &reason)?),
             },
@@ -109,12 +109,7 @@ impl<T: Clone + Default + PartialEq + Serialize + DeserializeOwned> Record<T> {
 
     /// Writes a new file and renames it over the old one, so that a reader finds a whole one.
     fn write(&self, contents: &T) -> io::Result<()> {
-        let stamped = Stamped {
-            boot: self.boot.clone(),
-            contents: contents.clone(),
-        };
-        let mut text = serde_json::to_vec_pretty(&stamped)?;
-        text.push(b'\n');
+        let text = write(&self.boot, contents)?;
         if let Some(directory) = self.path.parent() {
             fs::create_dir_all(directory)?;
         }
@@ -162,6 +157,20 @@ fn error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
         path,
         reason,
     }
+}
+
+/// What [`Record::open`] makes of a file's bytes, whatever boot they are from.
+pub(crate) fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<(String, T), serde_json::Error> {
+    let Stamped { boot, contents } = serde_json::from_slice(bytes)?;
+    Ok((boot, contents))
+}
+
+/// The bytes of a file.
+pub(crate) fn write<T: Serialize>(boot: &str, contents: &T) -> Result<Vec<u8>, serde_json::Error> {
+    let boot = boot.to_owned();
+    let mut text = serde_json::to_vec_pretty(&Stamped { boot, contents })?;
+    text.push(b'\n');
+    Ok(text)
 }
 
 fn read_boot() -> io::Result<String> {

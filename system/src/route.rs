@@ -111,7 +111,7 @@ pub fn remove_host(connection: &mut Connection, route: &HostRoute) -> Result<Rem
 pub fn list_host(connection: &mut Connection) -> Result<Vec<HostRoute>, Error> {
     let request = Request::of(libc::RTM_GETROUTE, 0, &RouteMessage::default());
     let replies = connection.dump(&request).map_err(Error::List)?;
-    Ok(replies.iter().filter_map(found).collect())
+    Ok(replies.iter().filter_map(parse).collect())
 }
 
 fn message(route: &HostRoute) -> RouteMessage {
@@ -132,7 +132,7 @@ fn message(route: &HostRoute) -> RouteMessage {
 }
 
 /// `None` for any other route. An attribute that the library can't read is none of ours.
-fn found(reply: &Reply) -> Option<HostRoute> {
+pub(crate) fn parse(reply: &Reply) -> Option<HostRoute> {
     let header = RouteHeader::parse(&reply.payload).ok()?;
     if header.table != RouteHeader::RT_TABLE_MAIN || header.kind != RouteType::Unicast {
         return None;
@@ -211,7 +211,7 @@ mod tests {
     #[test]
     fn knows_its_own_and_no_other() {
         let ours = message(&host_route());
-        assert_eq!(found(&reply(&ours)), Some(host_route()));
+        assert_eq!(parse(&reply(&ours)), Some(host_route()));
         let mut shorter = ours.clone();
         shorter.header.destination_prefix_length = 24;
         let mut local = ours.clone();
@@ -221,7 +221,7 @@ mod tests {
         let mut blackhole = ours;
         blackhole.header.kind = RouteType::BlackHole;
         for other in [shorter, local, without_source, blackhole] {
-            assert_eq!(found(&reply(&other)), None, "{other:?}");
+            assert_eq!(parse(&reply(&other)), None, "{other:?}");
         }
     }
 

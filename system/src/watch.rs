@@ -174,7 +174,7 @@ const DATAGRAMS_AT_ONCE: usize = 256;
 const RECEIVE_BUFFER: u32 = 128 * 1024;
 
 /// `None` when something can't be read, which is as bad as a loss.
-fn read(datagram: &[u8], events: &mut Vec<Event>) -> Option<()> {
+pub(crate) fn read(datagram: &[u8], events: &mut Vec<Event>) -> Option<()> {
     for message in netlink::split(datagram).ok()? {
         events.extend(event(&message)?);
     }

@@ -73,7 +73,11 @@ fn read(path: &Path) -> Result<String, String> {
         .map_err(|error| format!("is not UTF-8 at byte {}", error.utf8_error().valid_up_to()))
 }
 
-fn parse(path: &Path, text: &str) -> Result<File, Errors> {
+/// Validates a file's contents for all nodes; the path is only for messages.
+///
+/// # Errors
+/// As [`load`].
+pub fn parse(path: &Path, text: &str) -> Result<File, Errors> {
     let mut findings = Findings::default();
     match document::parse(text) {
         Ok(root) => {

@@ -1,0 +1,54 @@
+//! The targets, by what their bytes stand for.
+
+mod configuration;
+mod dns;
+mod ipvs;
+mod local;
+mod netlink;
+mod vrrp_datagram;
+mod vrrp_instance;
+
+use crate::Target;
+
+pub(crate) const ALL: &[Target] = &[
+    Target {
+        name: "vrrp_datagram",
+        run: vrrp_datagram::run,
+    },
+    Target {
+        name: "vrrp_instance",
+        run: vrrp_instance::run,
+    },
+    Target {
+        name: "dns_datagram",
+        run: dns::datagram,
+    },
+    Target {
+        name: "dns_stream",
+        run: dns::stream,
+    },
+    Target {
+        name: "ipvs_reply",
+        run: ipvs::reply,
+    },
+    Target {
+        name: "netlink",
+        run: netlink::datagram,
+    },
+    Target {
+        name: "director_configuration",
+        run: configuration::director,
+    },
+    Target {
+        name: "agent_configuration",
+        run: configuration::agent,
+    },
+    Target {
+        name: "report",
+        run: local::report,
+    },
+    Target {
+        name: "record",
+        run: local::record,
+    },
+];
