@@ -20,6 +20,7 @@ use crate::dataplane::{
 };
 use crate::health::{self, Subject};
 use crate::metrics::Metrics;
+use crate::tracking;
 use crate::vrrp::{self, VrrpThread};
 
 /// The state of the worker.
@@ -79,7 +80,10 @@ impl Engine {
     ///
     /// # Errors
     /// When an instance can't start; nothing has changed then.
-    pub async fn configure(&mut self, configuration: Configuration) -> Result<(), vrrp::OpenError> {
+    pub async fn configure(
+        &mut self,
+        configuration: Configuration,
+    ) -> Result<(), vrrp::SpawnError> {
         self.vrrp.configure(configuration.instances.clone()).await?;
         let previous = std::mem::replace(&mut self.configuration, configuration);
         for instance in &previous.instances {
@@ -129,10 +133,40 @@ impl Engine {
         self.update_readiness();
     }
 
-    /// Leaves the LAN first, so that the peer takes over, then takes the table away.
+    /// Something that an instance tracks has changed what it's worth.
+    pub fn hear_tracking(&mut self, event: &tracking::Event) {
+        let fault = event.fault.is_some();
+        self.vrrp.track(&event.instance, event.priority, fault);
+    }
+
+    /// The VRRP thread, for status and handover.
+    pub fn vrrp(&self) -> &VrrpThread {
+        &self.vrrp
+    }
+
+    /// The names of the instances.
+    pub fn instances(&self) -> impl Iterator<Item = &str> {
+        let instances = self.configuration.instances.iter();
+        instances.map(|instance| instance.name.as_str())
+    }
+
+    /// Whether each service can be served, as far as that is known.
+    pub fn quorums(&self) -> Vec<(&str, bool)> {
+        let services = self.configuration.services.iter();
+        services
+            .filter_map(|service| Some((service.name.as_str(), quorum(service, &self.verdicts)?)))
+            .collect()
+    }
+
+    /// Begins to leave the LAN, so that the peer takes over while everything goes on here; a second
+    /// call ends that at once.
+    pub fn begin_stop(&self) {
+        self.vrrp.begin_stop();
+    }
+
+    /// Takes the table away, after the LAN was left.
     pub fn stop(self) {
-        info!("stopping");
-        self.vrrp.stop();
+        self.vrrp.join();
         for checker in self.checkers.into_values() {
             checker.handle.abort();
         }
@@ -278,6 +312,25 @@ fn obstacle(
         }
     });
     obstacles.next()
+}
+
+/// Whether a service has a healthy server for each of its protocols; `None` while that isn't known.
+fn quorum(service: &Service, verdicts: &HashMap<Subject, Verdict>) -> Option<bool> {
+    let mut known = true;
+    for protocol in &service.protocols {
+        let verdicts: Vec<Verdict> = subjects(service)
+            .filter(|(subject, ..)| subject.protocol == *protocol)
+            .map(|(subject, ..)| verdicts.get(&subject).copied().unwrap_or(Verdict::Unknown))
+            .collect();
+        if verdicts.contains(&Verdict::Healthy) {
+            continue;
+        }
+        if !verdicts.contains(&Verdict::Unknown) {
+            return Some(false);
+        }
+        known = false;
+    }
+    known.then_some(true)
 }
 
 /// Every server of a service, once for each protocol.

@@ -8,15 +8,16 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::ffi::OsString;
+use std::fmt;
 use std::io::{self, Read, Write};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
-use lvs_proto::vrrp::Family;
+use lvs_proto::vrrp::{self, Family, hmac};
 use lvs_system::netlink::{Connection, Protocol};
 use lvs_system::vrrp_socket::{Mode, VrrpSocket};
 use nix::errno::Errno;
@@ -27,8 +28,7 @@ use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 use tracing::{error, warn};
 
-use crate::address::VirtualAddresses;
-use crate::config::VirtualAddress;
+use crate::address::{Placed, VirtualAddresses};
 
 /// How long a worker may take to stop; its own steps take milliseconds.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
@@ -41,16 +41,82 @@ const END_TIMEOUT: Duration = Duration::from_secs(2);
 pub struct Holding {
     /// The instance's name.
     pub instance: String,
+    /// The VIPs and where they are.
+    pub addresses: Vec<Placed>,
+    /// How adverts are sent.
+    pub outlet: Outlet,
+    /// The address that they are sent from.
+    pub source: IpAddr,
+    /// The adverts with priority 0.
+    pub resignations: Vec<Resignation>,
+    /// What they have to be signed with at that moment.
+    pub key: Option<SigningKey>,
+}
+
+/// The socket that adverts are sent with.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Outlet {
+    /// IPv6 rather than IPv4.
+    pub ipv6: bool,
     /// The interface's name.
     pub interface: String,
     /// The interface's number.
     pub interface_index: u32,
-    /// The VIPs with their prefix lengths.
-    pub addresses: Vec<VirtualAddress>,
-    /// Where adverts are sent from.
-    pub source: Ipv4Addr,
-    /// The advert with priority 0, ready to send.
-    pub resignation: Vec<u8>,
+}
+
+/// An advert with priority 0.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resignation {
+    /// Where it goes.
+    pub destination: IpAddr,
+    /// Its bytes, without a trailer.
+    pub message: Vec<u8>,
+}
+
+/// A key that adverts are signed with. It goes from worker to supervisor, and nowhere else.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SigningKey {
+    id: u8,
+    secret: Vec<u8>,
+}
+
+impl From<(hmac::KeyId, &hmac::Key)> for SigningKey {
+    fn from((id, key): (hmac::KeyId, &hmac::Key)) -> Self {
+        Self {
+            id: id.get(),
+            secret: key.secret().to_vec(),
+        }
+    }
+}
+
+impl SigningKey {
+    fn sealer(&self) -> Option<hmac::Sealer> {
+        let id = hmac::KeyId::new(self.id)?;
+        let key = hmac::Key::new(self.secret.clone()).ok()?;
+        Some(hmac::Sealer::from_key(id, key))
+    }
+}
+
+impl fmt::Debug for SigningKey {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("SigningKey(hidden)")
+    }
+}
+
+impl Outlet {
+    fn open(&self) -> io::Result<VrrpSocket> {
+        let family = if self.ipv6 {
+            Family::Ipv6
+        } else {
+            Family::Ipv4
+        };
+        VrrpSocket::open(
+            family,
+            &self.interface,
+            self.interface_index,
+            Mode::SendOnly,
+        )
+    }
 }
 
 /// One line that the worker writes: an instance holds this now, or nothing.
@@ -117,7 +183,7 @@ struct Supervisor {
     unread: Vec<u8>,
     holdings: BTreeMap<String, Holding>,
     /// Opened while the worker is well, so that nothing can be missing when it isn't.
-    sockets: BTreeMap<u32, VrrpSocket>,
+    sockets: BTreeMap<Outlet, VrrpSocket>,
     stop_by: Option<Instant>,
 }
 
@@ -215,19 +281,13 @@ impl Supervisor {
             self.holdings.remove(&report.instance);
             return;
         };
-        if let Entry::Vacant(place) = self.sockets.entry(holding.interface_index) {
-            let socket = VrrpSocket::open(
-                Family::Ipv4,
-                &holding.interface,
-                holding.interface_index,
-                Mode::SendOnly,
-            );
-            match socket {
+        if let Entry::Vacant(place) = self.sockets.entry(holding.outlet.clone()) {
+            match place.key().open() {
                 Ok(socket) => {
                     place.insert(socket);
                 }
                 Err(error) => {
-                    error!(interface = %holding.interface, %error, "the supervisor has no socket to say that the worker died");
+                    error!(interface = %holding.outlet.interface, %error, "the supervisor has no socket to say that the worker died");
                 }
             }
         }
@@ -289,8 +349,7 @@ impl Supervisor {
             match Connection::open(Protocol::Route) {
                 Ok(mut route) => {
                     for holding in self.holdings.values() {
-                        let addresses =
-                            VirtualAddresses::new(holding.interface_index, &holding.addresses);
+                        let addresses = VirtualAddresses::new(holding.addresses.clone());
                         left_behind.extend(addresses.remove(&mut route));
                     }
                 }
@@ -310,15 +369,20 @@ impl Supervisor {
 
     fn resign(&self, holding: &Holding) -> io::Result<()> {
         let missing = || io::Error::from(io::ErrorKind::NotConnected);
-        let socket = self
-            .sockets
-            .get(&holding.interface_index)
-            .ok_or_else(missing)?;
-        socket.send(
-            &holding.resignation,
-            holding.source.into(),
-            Family::Ipv4.multicast_group(),
-        )
+        let socket = self.sockets.get(&holding.outlet).ok_or_else(missing)?;
+        let mut sealer = holding.key.as_ref().and_then(SigningKey::sealer);
+        let mut result = Ok(());
+        for resignation in &holding.resignations {
+            let mut message = resignation.message.clone();
+            let destination = resignation.destination;
+            if let Some(sealer) = &mut sealer {
+                let wall = SystemTime::now();
+                vrrp::seal(&mut message, sealer, holding.source, destination, wall);
+            }
+            let sent = socket.send(&message, holding.source, destination);
+            result = result.and(sent);
+        }
+        result
     }
 }
 

@@ -1,4 +1,7 @@
-//! Keeps VIPs on their interface, or off it, against whoever changes that.
+//! Keeps VIPs on their interfaces, or off them, against whoever changes that.
+//!
+//! Somebody else hears of changes ([`crate::vrrp`]'s monitor); the keeper asks again only for what the
+//! kernel refused.
 
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
@@ -6,10 +9,8 @@ use std::time::{Duration, Instant};
 use lvs_system::address::Error;
 use lvs_system::netlink::Connection;
 
-use super::VirtualAddresses;
+use super::{Placed, VirtualAddresses};
 
-/// How soon a VIP that somebody removed is back.
-const PERIOD: Duration = Duration::from_secs(1);
 /// How soon the kernel is asked again for what it refused.
 const RETRY: Duration = Duration::from_millis(500);
 
@@ -18,7 +19,7 @@ const RETRY: Duration = Duration::from_millis(500);
 pub struct AddressKeeper {
     addresses: VirtualAddresses,
     wish: Wish,
-    present: Vec<IpAddr>,
+    present: Vec<Placed>,
     due: Option<Instant>,
 }
 
@@ -55,13 +56,18 @@ impl AddressKeeper {
         &self.addresses
     }
 
-    /// What [`Self::hold`] belongs to from now on.
-    pub fn addresses_mut(&mut self) -> &mut VirtualAddresses {
-        &mut self.addresses
+    /// Keeps other addresses from now on, and returns those that no longer belong where they were.
+    pub fn replace(&mut self, addresses: VirtualAddresses) -> VirtualAddresses {
+        self.addresses.replace(addresses)
     }
 
-    /// The addresses that are on the interface, as far as this keeper put them there.
-    pub fn present(&self) -> &[IpAddr] {
+    /// Whether the addresses should be there.
+    pub fn is_holding(&self) -> bool {
+        self.wish == Wish::Held
+    }
+
+    /// The addresses that are on their interfaces, as far as this keeper put them there.
+    pub fn present(&self) -> &[Placed] {
         &self.present
     }
 
@@ -97,12 +103,7 @@ impl AddressKeeper {
             Wish::Held => {
                 let addition = self.addresses.add(connection);
                 self.present = addition.present;
-                let pause = if addition.failures.is_empty() {
-                    PERIOD
-                } else {
-                    RETRY
-                };
-                self.due = Some(now + pause);
+                self.due = (!addition.failures.is_empty()).then_some(now + RETRY);
                 Upkeep {
                     added: addition.added,
                     failures: addition.failures,

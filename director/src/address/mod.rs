@@ -1,4 +1,4 @@
-//! The VIPs of one virtual router on its interface: the only room that adds or removes them.
+//! The VIPs of one virtual router on their interfaces: the only room that adds or removes them.
 //!
 //! Called by [`crate::vrrp`] as the protocol says, and by [`crate::supervisor`] when the worker has
 //! died. Everything here blocks for one netlink request an address, which takes well under a
@@ -7,71 +7,79 @@
 mod arp;
 mod keeper;
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
-use lvs_system::address::{self, AddOutcome, Address, Error, RemoveOutcome};
+use lvs_system::address::{self, AddOutcome, Address, Error, RemoveOutcome, Scope};
 use lvs_system::netlink::Connection;
+use serde::{Deserialize, Serialize};
 
 pub use arp::ArpSettings;
 pub use keeper::{AddressKeeper, Upkeep};
 
-use crate::config::VirtualAddress;
+use crate::config::{AddressScope, VirtualAddress};
 
 /// The loopback interface has this number in every network namespace (`include/net/net_namespace.h`).
 const LOOPBACK: u32 = 1;
 
-/// What came of putting addresses on an interface.
+/// What came of putting addresses on their interfaces.
 #[derive(Debug, Default)]
 pub struct Addition {
     /// Those that were not there before.
     pub added: Vec<IpAddr>,
     /// Those that are there now.
-    pub present: Vec<IpAddr>,
+    pub present: Vec<Placed>,
     /// What the kernel refused.
     pub failures: Vec<Error>,
 }
 
-/// The VIPs that belong on an interface.
-#[derive(Debug)]
-pub struct VirtualAddresses {
-    interface_index: u32,
-    configured: Vec<VirtualAddress>,
+/// A VIP and the interface that it belongs on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Placed {
+    /// The interface's number.
+    pub interface_index: u32,
+    /// The VIP.
+    pub address: VirtualAddress,
+    /// The machine has it anyway, as the owner of an address does: it is announced, and neither
+    /// added nor removed.
+    pub fixed: bool,
 }
 
+/// The VIPs that belong on interfaces.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct VirtualAddresses(Vec<Placed>);
+
 impl VirtualAddresses {
-    /// Remembers what belongs there; changes nothing.
-    pub fn new(interface_index: u32, configured: &[VirtualAddress]) -> Self {
-        Self {
-            interface_index,
-            configured: configured.to_vec(),
-        }
+    /// Remembers what belongs where; changes nothing.
+    pub fn new(placed: Vec<Placed>) -> Self {
+        Self(placed)
     }
 
-    /// What belongs there.
-    pub fn configured(&self) -> &[VirtualAddress] {
-        &self.configured
+    /// What belongs where.
+    pub fn placed(&self) -> &[Placed] {
+        &self.0
     }
 
-    /// Takes another list, and returns those that no longer belong there.
-    pub fn replace(&mut self, configured: &[VirtualAddress]) -> Self {
-        let previous = std::mem::replace(&mut self.configured, configured.to_vec());
-        let abandoned = previous.into_iter().filter(|old| !configured.contains(old));
-        Self {
-            interface_index: self.interface_index,
-            configured: abandoned.collect(),
-        }
+    /// Takes another list, and returns those that no longer belong where they were.
+    pub fn replace(&mut self, other: Self) -> Self {
+        let previous = std::mem::replace(self, other);
+        let abandoned = previous.0.into_iter().filter(|old| !self.0.contains(old));
+        Self(abandoned.collect())
     }
 
-    /// Puts all on the interface; those that are there already stay.
+    /// Puts all on their interfaces; those that are there already stay.
     pub fn add(&self, connection: &mut Connection) -> Addition {
         let mut addition = Addition::default();
-        for address in self.kernel_addresses() {
-            match address::add(connection, &address) {
+        for placed in &self.0 {
+            if placed.fixed {
+                addition.present.push(placed.clone());
+                continue;
+            }
+            match address::add(connection, &placed.in_kernel()) {
                 Ok(outcome) => {
                     if outcome == AddOutcome::Added {
-                        addition.added.push(address.address);
+                        addition.added.push(placed.address.address);
                     }
-                    addition.present.push(address.address);
+                    addition.present.push(placed.clone());
                 }
                 Err(error) => addition.failures.push(error),
             }
@@ -79,59 +87,57 @@ impl VirtualAddresses {
         addition
     }
 
-    /// Takes all off the interface; those that are gone already are fine. Returns what the kernel
-    /// refused.
+    /// Takes all off their interfaces; those that are gone already are fine. Returns what the
+    /// kernel refused.
     pub fn remove(&self, connection: &mut Connection) -> Vec<Error> {
-        self.kernel_addresses()
-            .filter_map(|address| address::remove(connection, &address).err())
+        self.0
+            .iter()
+            .filter(|placed| !placed.fixed)
+            .filter_map(|placed| address::remove(connection, &placed.in_kernel()).err())
             .collect()
     }
 
-    /// Whether any of them is on the interface, with its prefix length.
-    ///
-    /// # Errors
-    /// When the kernel's addresses can't be read.
-    pub fn present(&self, connection: &mut Connection) -> Result<bool, Error> {
-        let there = address::list(connection, Some(self.interface_index))?;
-        Ok(there.iter().any(|found| self.contains(found)))
+    /// Whether any of them is among `there`, and not because the machine has it anyway.
+    pub fn any_present(&self, there: &[Address]) -> bool {
+        there
+            .iter()
+            .any(|found| self.find(found).is_some_and(|placed| !placed.fixed))
     }
 
     /// Whether `address` is one of them: interface, address and prefix length.
     pub fn contains(&self, address: &Address) -> bool {
-        self.kernel_addresses().any(|own| {
-            (own.interface_index, own.address, own.prefix_length)
-                == (
-                    address.interface_index,
-                    address.address,
-                    address.prefix_length,
-                )
-        })
+        self.find(address).is_some()
     }
 
-    /// The interface's own first IPv4 address, if it has one beside the VIPs.
-    ///
-    /// # Errors
-    /// When the kernel's addresses can't be read.
-    pub fn primary_ipv4(&self, connection: &mut Connection) -> Result<Option<Ipv4Addr>, Error> {
-        let there = address::list(connection, Some(self.interface_index))?;
-        let virtual_addresses: Vec<IpAddr> =
-            self.configured.iter().map(|vip| vip.address).collect();
-        Ok(address::primary_ipv4(
-            &there,
-            self.interface_index,
-            &virtual_addresses,
-        ))
-    }
-
-    fn kernel_addresses(&self) -> impl Iterator<Item = Address> + '_ {
-        self.configured.iter().map(|virtual_address| {
-            let VirtualAddress {
-                address,
-                prefix_length,
-                ..
-            } = *virtual_address;
-            Address::new(self.interface_index, address, prefix_length)
+    fn find(&self, found: &Address) -> Option<&Placed> {
+        self.0.iter().find(|placed| {
+            (
+                placed.interface_index,
+                placed.address.address,
+                placed.address.prefix_length,
+            ) == (found.interface_index, found.address, found.prefix_length)
         })
+    }
+}
+
+impl Placed {
+    fn in_kernel(&self) -> Address {
+        let VirtualAddress {
+            address,
+            prefix_length,
+            scope,
+            label,
+            interface: _,
+        } = &self.address;
+        Address {
+            label: label.clone(),
+            scope: match scope {
+                AddressScope::Global => Scope::Global,
+                AddressScope::Link => Scope::Link,
+                AddressScope::Host => Scope::Host,
+            },
+            ..Address::new(self.interface_index, *address, *prefix_length)
+        }
     }
 }
 

@@ -102,7 +102,8 @@ pub(super) fn work(arguments: &Arguments) -> ExitCode {
         let arguments = arguments.clone();
         move || arguments.load()
     };
-    match worker::run(load, &arguments.runtime_directory) {
+    let node = arguments.node.clone().unwrap_or_else(host_name);
+    match worker::run(load, node, &arguments.runtime_directory) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             error!("{error}");

@@ -6,17 +6,19 @@
 
 mod http;
 mod kernel;
+mod vrrp;
 
 use lvs_proto::health::Verdict;
 use lvs_proto::ipvs::Protocol;
-use lvs_proto::vrrp::{Rejection, State};
 use prometheus::{
-    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    Encoder, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
     IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
 pub use http::{BindError, Server};
 pub use kernel::{Figures, KernelCounters, Subject, Traffic};
+use vrrp::VrrpFamilies;
+pub use vrrp::VrrpMetrics;
 
 /// Answers on a LAN take well under a millisecond, a busy resolver up to the probe's time-out.
 const PROBE_BUCKETS: &[f64] = &[
@@ -28,13 +30,7 @@ const RELOAD_RESULTS: [&str; 2] = ["success", "failure"];
 /// All metrics of this process.
 pub struct Metrics {
     registry: Registry,
-    vrrp_state: IntGaugeVec,
-    vrrp_transitions: IntCounterVec,
-    adverts_sent: IntCounterVec,
-    adverts_failed: IntCounterVec,
-    adverts_received: IntCounterVec,
-    adverts_rejected: IntCounterVec,
-    addresses_restored: IntCounterVec,
+    vrrp: VrrpFamilies,
     server_healthy: IntGaugeVec,
     probe_duration: HistogramVec,
     probe_failures: IntCounterVec,
@@ -50,7 +46,6 @@ impl Metrics {
     pub fn new() -> Self {
         let registry = Registry::new();
         let register = Registered(&registry);
-        let instance = &["instance"];
         let server = &["service", "protocol", "real_server"];
         let build = register.gauges(
             "director_build_info",
@@ -59,41 +54,7 @@ impl Metrics {
         );
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         let metrics = Self {
-            vrrp_state: register.gauges(
-                "director_vrrp_state",
-                "1 for the state in which a virtual router is, 0 for the others.",
-                &["instance", "state"],
-            ),
-            vrrp_transitions: register.counters(
-                "director_vrrp_transitions_total",
-                "Times that a virtual router entered a state.",
-                &["instance", "state"],
-            ),
-            adverts_sent: register.counters(
-                "director_vrrp_adverts_sent_total",
-                "VRRP adverts sent.",
-                instance,
-            ),
-            adverts_failed: register.counters(
-                "director_vrrp_adverts_send_failures_total",
-                "VRRP adverts that the kernel did not take.",
-                instance,
-            ),
-            adverts_received: register.counters(
-                "director_vrrp_adverts_received_total",
-                "VRRP adverts of other routers that were accepted.",
-                instance,
-            ),
-            adverts_rejected: register.counters(
-                "director_vrrp_adverts_rejected_total",
-                "VRRP packets that were discarded, by reason.",
-                &["instance", "reason"],
-            ),
-            addresses_restored: register.counters(
-                "director_addresses_restored_total",
-                "Virtual addresses that somebody removed and that were put back.",
-                instance,
-            ),
+            vrrp: VrrpFamilies::register(&register),
             server_healthy: register.gauges(
                 "director_real_server_healthy",
                 "1 when a real server answers its probes, 0 when it does not or is not known yet.",
@@ -145,55 +106,14 @@ impl Metrics {
         text
     }
 
-    /// The counters of one virtual router, all at 0 from the start.
+    /// The metrics of one virtual router, all there from the start.
     pub fn vrrp(&self, instance: &str) -> VrrpMetrics {
-        let state = |state: State| {
-            (
-                state,
-                self.vrrp_state
-                    .with_label_values(&[instance, &state.to_string()]),
-                self.vrrp_transitions
-                    .with_label_values(&[instance, &state.to_string()]),
-            )
-        };
-        let rejected = |reason: Rejection| {
-            (
-                reason,
-                self.adverts_rejected
-                    .with_label_values(&[instance, reason.label()]),
-            )
-        };
-        VrrpMetrics {
-            states: State::ALL.map(state),
-            sent: self.adverts_sent.with_label_values(&[instance]),
-            failed: self.adverts_failed.with_label_values(&[instance]),
-            received: self.adverts_received.with_label_values(&[instance]),
-            restored: self.addresses_restored.with_label_values(&[instance]),
-            rejected: Rejection::ALL.map(rejected),
-        }
+        self.vrrp.of(instance)
     }
 
     /// Forgets a virtual router that was removed from the configuration.
     pub fn forget_vrrp(&self, instance: &str) {
-        for state in State::ALL {
-            let labels = [instance, &state.to_string()];
-            // What was never counted needs no forgetting.
-            let _ = self.vrrp_state.remove_label_values(&labels);
-            let _ = self.vrrp_transitions.remove_label_values(&labels);
-        }
-        for counter in [
-            &self.adverts_sent,
-            &self.adverts_failed,
-            &self.adverts_received,
-            &self.addresses_restored,
-        ] {
-            let _ = counter.remove_label_values(&[instance]);
-        }
-        for reason in Rejection::ALL {
-            let _ = self
-                .adverts_rejected
-                .remove_label_values(&[instance, reason.label()]);
-        }
+        self.vrrp.forget(instance);
     }
 
     /// The metrics of the probes of one real server.
@@ -241,65 +161,6 @@ impl Default for Metrics {
     }
 }
 
-/// The counters of one virtual router.
-#[derive(Clone)]
-pub struct VrrpMetrics {
-    states: [(State, IntGauge, IntCounter); State::ALL.len()],
-    sent: IntCounter,
-    failed: IntCounter,
-    received: IntCounter,
-    restored: IntCounter,
-    rejected: [(Rejection, IntCounter); Rejection::ALL.len()],
-}
-
-impl VrrpMetrics {
-    /// Shows the present state.
-    pub fn set_state(&self, present: State) {
-        for (state, gauge, _) in &self.states {
-            gauge.set(i64::from(*state == present));
-        }
-    }
-
-    /// Counts a change to this state, and shows it.
-    pub fn transition(&self, to: State) {
-        self.set_state(to);
-        for (state, _, counter) in &self.states {
-            if *state == to {
-                counter.inc();
-            }
-        }
-    }
-
-    /// Counts an advert sent.
-    pub fn sent(&self) {
-        self.sent.inc();
-    }
-
-    /// Counts an advert that the kernel didn't take.
-    pub fn send_failed(&self) {
-        self.failed.inc();
-    }
-
-    /// Counts an advert accepted.
-    pub fn received(&self) {
-        self.received.inc();
-    }
-
-    /// Counts an address put back.
-    pub fn address_restored(&self) {
-        self.restored.inc();
-    }
-
-    /// Counts a packet discarded.
-    pub fn rejected(&self, reason: Rejection) {
-        for (known, counter) in &self.rejected {
-            if *known == reason {
-                counter.inc();
-            }
-        }
-    }
-}
-
 /// The metrics of the probes of one real server.
 #[derive(Clone)]
 pub struct ProbeMetrics {
@@ -340,6 +201,12 @@ const VALID: &str = "names and labels are valid and unique";
 impl Registered<'_> {
     fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
         let metric = IntGaugeVec::new(Opts::new(name, help), labels).expect(VALID);
+        self.0.register(Box::new(metric.clone())).expect(VALID);
+        metric
+    }
+
+    fn seconds(&self, name: &str, help: &str, labels: &[&str]) -> GaugeVec {
+        let metric = GaugeVec::new(Opts::new(name, help), labels).expect(VALID);
         self.0.register(Box::new(metric.clone())).expect(VALID);
         metric
     }

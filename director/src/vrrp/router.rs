@@ -1,44 +1,46 @@
 //! One virtual router: the protocol's instance and what carries out its actions.
 
-use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::net::IpAddr;
 use std::time::{Duration, Instant, SystemTime};
 
-use lvs_proto::arp;
 use lvs_proto::vrrp::{
-    self, Action, Advert, ChecksumForm, Instance, Rejection, Transition, VirtualRouterId,
+    self, Action, Advert, Aside, Authentication, ChecksumForm, Datagram, Family, Fault, Heard,
+    Instance, Ownership, Priority, Reason, Rejection, State, Transition, VirtualRouterId,
 };
-use lvs_system::link::{self, Link};
 use lvs_system::netlink::Connection;
-use lvs_system::packet::{self, PacketSocket};
-use lvs_system::vrrp_socket::{Mode, VrrpSocket};
+use lvs_system::watch::Picture;
+use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::oneshot;
 use tracing::{error, info, warn};
 
+use super::announcer::Announcer;
+use super::complaints::{Complaints, Oddity};
+use super::port::{Port, PortError};
+use super::surroundings::Surroundings;
+use super::virtual_mac::VirtualMacs;
 use crate::address::{AddressKeeper, VirtualAddresses};
 use crate::config::{Instance as Settings, VersionSettings};
+use crate::control::{self, Counters, HandoverOutcome, InstanceStatus, Margin, Priorities};
 use crate::metrics::{Metrics, VrrpMetrics};
-use crate::supervisor::{Estate, Holding};
+use crate::supervisor::{Estate, Holding, Resignation};
 
-/// Larger than any VRRP packet: 255 addresses, password and IP options.
-const PACKET_LENGTH: usize = 2048;
-/// Between two log lines about the same fault in others' adverts.
-const COMPLAINT_PAUSE: Duration = Duration::from_secs(60);
-/// Complaints remembered at most, so that forged sources cost neither memory nor log.
-const REMEMBERED_COMPLAINTS: usize = 64;
+/// Larger than any VRRP packet: 255 IPv6 addresses, trailer and IP header.
+const PACKET_LENGTH: usize = 8192;
 /// Packets read in one round, so that a flood can't keep timers from running.
 const PACKETS_PER_ROUND: usize = 64;
+/// How soon sockets that couldn't be opened are tried again.
+const PORT_RETRY: Duration = Duration::from_millis(500);
 
 /// Why a virtual router can't start.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// The interface is missing or can't be read.
-    #[error("virtual router '{instance}': {source}")]
-    Link {
+    /// The interface is missing.
+    #[error("virtual router '{instance}': there is no interface named {interface}")]
+    InterfaceMissing {
         /// The instance's name.
         instance: String,
-        /// What the kernel said.
-        source: link::Error,
+        /// The interface's name.
+        interface: String,
     },
     /// The interface has no address to send from.
     #[error(
@@ -50,309 +52,596 @@ pub enum OpenError {
         /// The interface's name.
         interface: String,
     },
-    /// The interface's addresses can't be read.
-    #[error("virtual router '{instance}': {source}")]
-    Address {
+    /// The address to send from is not on this machine.
+    #[error(
+        "virtual router '{instance}': this machine has no address {source_address} to send from; give it that, or change `source`"
+    )]
+    NoSource {
         /// The instance's name.
         instance: String,
-        /// What the kernel said.
-        source: lvs_system::address::Error,
+        /// The configured address.
+        source_address: IpAddr,
     },
-    /// A raw socket was refused.
-    #[error("virtual router '{instance}': socket on {interface}: {source} (needs CAP_NET_RAW)")]
-    Socket {
+    /// The sockets were refused.
+    #[error("virtual router '{instance}': {reason}")]
+    Port {
         /// The instance's name.
         instance: String,
-        /// The interface's name.
-        interface: String,
         /// What the kernel said.
-        source: SocketError,
+        reason: PortError,
     },
 }
 
-/// Which of the two raw sockets was refused.
-#[derive(Debug, thiserror::Error)]
-pub enum SocketError {
-    /// The socket for adverts.
-    #[error(transparent)]
-    Adverts(std::io::Error),
-    /// The socket for gratuitous ARP.
-    #[error(transparent)]
-    Announcements(packet::Error),
+/// A change of an instance's state.
+#[derive(Clone, Debug)]
+pub struct TransitionEvent {
+    /// The instance's name.
+    pub instance: String,
+    /// What changed, and why.
+    pub transition: Transition,
+    /// The priority in force.
+    pub priority: Priority,
+}
+
+/// What a router needs of the thread to act.
+pub(super) struct Hands<'a> {
+    pub(super) route: &'a mut Connection,
+    pub(super) virtual_macs: &'a mut VirtualMacs,
+    pub(super) estate: &'a Estate,
+    pub(super) transitions: &'a UnboundedSender<TransitionEvent>,
 }
 
 /// A virtual router with its sockets.
 pub(super) struct Router {
-    name: String,
-    link: Link,
-    checksum_form: ChecksumForm,
+    settings: Settings,
+    surroundings: Surroundings,
     instance: Instance,
-    socket: VrrpSocket,
-    packets: PacketSocket,
+    port: Option<Port>,
+    port_due: Option<Instant>,
     keeper: AddressKeeper,
+    announcer: Announcer,
     metrics: VrrpMetrics,
     /// The virtual routers of this machine on the same interface, this one included: their adverts
     /// aren't strangers'.
     siblings: Vec<VirtualRouterId>,
+    handover: Option<(Instant, oneshot::Sender<HandoverOutcome>)>,
+    complaints: Complaints,
+    port_failure: Option<String>,
+    address_failure: Option<String>,
     send_failing: bool,
     announce_failing: bool,
-    address_failure: Option<String>,
-    complained: BTreeMap<(IpAddr, Rejection), Instant>,
 }
 
 impl Router {
     /// Opens the sockets; nothing is sent and no address touched before [`Self::start`].
     pub(super) fn open(
         settings: &Settings,
+        picture: &Picture,
         route: &mut Connection,
+        virtual_macs: &mut VirtualMacs,
         metrics: &Metrics,
     ) -> Result<Self, OpenError> {
         let instance = settings.name.clone();
-        let interface = settings.interface.clone();
-        let link = link::find(route, &interface).map_err(|source| OpenError::Link {
-            instance: instance.clone(),
-            source,
-        })?;
-        let address_error = |source| OpenError::Address {
-            instance: settings.name.clone(),
-            source,
+        let surroundings = Surroundings::of(picture, settings);
+        let Some(link) = &surroundings.link else {
+            let interface = settings.interface.clone();
+            return Err(OpenError::InterfaceMissing {
+                instance,
+                interface,
+            });
         };
-        let addresses = VirtualAddresses::new(link.index, &settings.addresses);
-        let primary = addresses
-            .primary_ipv4(route)
-            .map_err(address_error)?
-            .ok_or_else(|| OpenError::NoAddress {
-                instance: instance.clone(),
-                interface: interface.clone(),
-            })?;
-        let socket_error = |source| OpenError::Socket {
-            instance: instance.clone(),
-            interface,
-            source,
-        };
-        let socket = VrrpSocket::open(vrrp::Family::Ipv4, &link.name, link.index, Mode::Multicast)
-            .map_err(SocketError::Adverts);
-        let packets = PacketSocket::open(link.index).map_err(SocketError::Announcements);
-        let (socket, packets) = socket
-            .and_then(|socket| Ok((socket, packets?)))
-            .map_err(socket_error)?;
+        // A link-local address comes a while after its link; others come by hand.
+        match (surroundings.primary, settings.source, settings.family()) {
+            (None, Some(source_address), _) => {
+                return Err(OpenError::NoSource {
+                    instance,
+                    source_address,
+                });
+            }
+            (None, None, Family::Ipv4) => {
+                let interface = settings.interface.clone();
+                return Err(OpenError::NoAddress {
+                    instance,
+                    interface,
+                });
+            }
+            _ => {}
+        }
+        let port = Port::open(settings, link, route, virtual_macs)
+            .map_err(|reason| OpenError::Port { instance, reason })?;
+        let addresses = VirtualAddresses::new(surroundings.place(settings));
+        let configuration = protocol_configuration(settings, surroundings.primary);
         Ok(Self {
-            name: settings.name.clone(),
-            link,
-            checksum_form: checksum_form(settings),
-            instance: Instance::new(protocol_configuration(settings, primary)),
-            socket,
-            packets,
+            instance: Instance::new(configuration),
+            port: Some(port),
+            port_due: None,
             keeper: AddressKeeper::new(addresses),
+            announcer: Announcer::new(settings.announcement_pause),
             metrics: metrics.vrrp(&settings.name),
             siblings: Vec::new(),
+            handover: None,
+            complaints: Complaints::default(),
+            port_failure: None,
+            address_failure: None,
             send_failing: false,
             announce_failing: false,
-            address_failure: None,
-            complained: BTreeMap::new(),
+            settings: settings.clone(),
+            surroundings,
         })
     }
 
     /// Starts the protocol; adopts addresses that a predecessor left on the interface.
-    pub(super) fn start(&mut self, route: &mut Connection, estate: &Estate, now: Instant) {
-        let found = self.keeper.addresses().present(route).unwrap_or_else(|error| {
-            // They will be added on promotion all the same.
-            warn!(instance = %self.name, %error, "cannot see whether addresses were left behind");
-            false
-        });
-        self.metrics.set_state(vrrp::State::Initialize);
+    pub(super) fn start(&mut self, picture: &Picture, hands: &mut Hands<'_>, now: Instant) {
+        let found = self.keeper.addresses().any_present(&picture.addresses);
+        self.metrics.set_state(State::Initialize);
+        self.metrics.set_priority(self.instance.priority().get());
+        self.apply_faults(now);
         self.instance.handle_start(now, found);
-        if found {
-            info!(instance = %self.name, "addresses found on the interface: kept until another active router is heard");
-            estate.record(&self.name, self.holding());
+        if self.instance.ownership() == Ownership::Adopting {
+            info!(instance = %self.settings.name, "addresses found on the interface: kept until another active router is heard");
+            hands.estate.record(&self.settings.name, self.holding());
         }
     }
 
     pub(super) fn name(&self) -> &str {
-        &self.name
+        &self.settings.name
+    }
+
+    pub(super) fn group(&self) -> Option<&str> {
+        self.settings.group.as_deref()
     }
 
     pub(super) fn addresses(&self) -> &VirtualAddresses {
         self.keeper.addresses()
     }
 
-    pub(super) fn interface(&self) -> &str {
-        &self.link.name
-    }
-
-    pub(super) fn virtual_router(&self) -> VirtualRouterId {
-        self.instance.configuration().virtual_router
+    /// What tells virtual routers of one LAN apart.
+    pub(super) fn identity(&self) -> (&str, Family, VirtualRouterId) {
+        identity(&self.settings)
     }
 
     pub(super) fn instance(&mut self) -> &mut Instance {
         &mut self.instance
     }
 
-    /// Whether it has stopped, and holds nothing.
-    pub(super) fn has_left(&mut self) -> bool {
-        self.instance.state() == vrrp::State::Initialize
+    /// Whether it has left, and holds nothing that it could still let go of.
+    pub(super) fn has_left(&self) -> bool {
+        self.instance.state() == State::Initialize
     }
 
     pub(super) fn next_deadline(&self) -> Option<Instant> {
-        [self.instance.poll_timeout(), self.keeper.due()]
-            .into_iter()
-            .flatten()
-            .min()
+        [
+            self.instance.poll_timeout(),
+            self.keeper.due(),
+            self.announcer.due(),
+            self.port_due,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    pub(super) fn port(&self) -> Option<&Port> {
+        self.port.as_ref()
     }
 
     /// What the supervisor has to undo if this process dies now.
-    pub(super) fn holding(&self) -> Option<Holding> {
-        if self.instance.ownership() == vrrp::Ownership::Absent && !self.keeper.is_stuck() {
+    fn holding(&self) -> Option<Holding> {
+        let port = self.port.as_ref()?;
+        if self.instance.ownership() == Ownership::Absent && !self.keeper.is_stuck() {
             return None;
         }
+        let configuration = self.instance.configuration();
+        let resignation = self.instance.resignation();
+        let destinations = configuration.destinations().into_iter();
         Some(Holding {
-            instance: self.name.clone(),
-            interface: self.link.name.clone(),
-            interface_index: self.link.index,
-            addresses: self.keeper.addresses().configured().to_vec(),
-            source: self.primary(),
-            resignation: self.message(&self.instance.resignation()),
+            instance: self.settings.name.clone(),
+            addresses: self.keeper.addresses().placed().to_vec(),
+            outlet: port.outlet(&self.settings),
+            source: configuration.primary_address,
+            resignations: destinations
+                .map(|destination| Resignation {
+                    message: self.instance.encode_unsigned(&resignation, destination),
+                    destination,
+                })
+                .collect(),
+            key: configuration
+                .hmac()
+                .and_then(|hmac| hmac.signing_key())
+                .map(Into::into),
         })
     }
 
-    /// Whether `settings` describe this router, with other values perhaps: the name is a label, and
-    /// an interface made anew is another one.
-    pub(super) fn continues(&self, settings: &Settings, route: &mut Connection) -> bool {
-        self.link.name == settings.interface
-            && self.virtual_router() == settings.virtual_router_id
-            && link::find(route, &settings.interface)
-                .is_ok_and(|link| link.index == self.link.index)
+    /// Whether `settings` describe this router, with other values perhaps: the name is a label.
+    pub(super) fn continues(&self, settings: &Settings) -> bool {
+        self.identity() == identity(settings)
     }
 
     /// Changes what may change while the router keeps its state.
     pub(super) fn reconfigure(
         &mut self,
         settings: &Settings,
+        picture: &Picture,
         metrics: &Metrics,
-        route: &mut Connection,
-        estate: &Estate,
+        hands: &mut Hands<'_>,
         now: Instant,
     ) {
-        self.checksum_form = checksum_form(settings);
-        let previous_name = std::mem::replace(&mut self.name, settings.name.clone());
-        self.metrics = metrics.vrrp(&self.name);
-        self.metrics.set_state(self.instance.state());
-        let abandoned = self.keeper.addresses_mut().replace(&settings.addresses);
-        if self.instance.ownership() != vrrp::Ownership::Absent {
-            self.report_failures(&abandoned.remove(route));
+        let previous = std::mem::replace(&mut self.settings, settings.clone());
+        if previous.name != settings.name {
+            self.metrics = metrics.vrrp(&settings.name);
+            self.metrics.set_state(self.instance.state());
+            self.metrics.set_priority(self.instance.priority().get());
         }
-        if let Ok(link) = link::find(route, &self.link.name) {
-            self.link = link;
-        }
-        let primary = match self.keeper.addresses().primary_ipv4(route) {
-            Ok(Some(primary)) => primary,
-            Ok(None) | Err(_) => self.primary(),
+        self.announcer.set_pause(settings.announcement_pause);
+        let surroundings = Surroundings::of(picture, settings);
+        let suits = match (&self.port, &surroundings.link) {
+            (Some(port), Some(link)) => port.suits(&previous, settings, link),
+            _ => false,
         };
-        self.instance
-            .handle_configuration(now, protocol_configuration(settings, primary));
-        if previous_name != self.name {
-            estate.record(&self.name, self.holding());
-            estate.record(&previous_name, None);
+        if !suits {
+            self.close_port(hands.route);
+        }
+        let configuration = protocol_configuration(settings, surroundings.primary);
+        self.instance.handle_configuration(now, configuration);
+        self.surround(surroundings, hands, now);
+        if self.instance.ownership() != Ownership::Absent {
+            hands.estate.record(&self.settings.name, self.holding());
+        }
+        if previous.name != self.settings.name {
+            hands.estate.record(&previous.name, None);
         }
     }
 
-    /// Says which virtual routers of this machine are on the same interface.
+    /// The machine has changed around it.
+    pub(super) fn surround(
+        &mut self,
+        surroundings: Surroundings,
+        hands: &mut Hands<'_>,
+        now: Instant,
+    ) {
+        let same_link = match (&self.surroundings.link, &surroundings.link) {
+            (Some(old), Some(new)) => old.index == new.index,
+            _ => false,
+        };
+        let previous = std::mem::replace(&mut self.surroundings, surroundings);
+        if !same_link {
+            self.close_port(hands.route);
+        }
+        self.open_port(hands, now);
+        if previous.primary != self.surroundings.primary
+            && let Some(primary) = self.surroundings.primary
+        {
+            if previous.primary.is_some() {
+                info!(instance = %self.settings.name, %primary, "adverts are sent from another address now");
+            }
+            let configuration = protocol_configuration(&self.settings, Some(primary));
+            self.instance.handle_configuration(now, configuration);
+        }
+        let addresses = VirtualAddresses::new(self.surroundings.place(&self.settings));
+        let abandoned = self.keeper.replace(addresses);
+        if self.keeper.is_holding() {
+            self.report_failures(&abandoned.remove(hands.route));
+            self.look_after_addresses(hands, now);
+        }
+        self.apply_faults(now);
+    }
+
+    /// Somebody may have taken addresses away.
+    pub(super) fn addresses_gone(&mut self, hands: &mut Hands<'_>, now: Instant) {
+        if self.keeper.is_holding() {
+            self.look_after_addresses(hands, now);
+        }
+    }
+
+    /// Says which virtual routers of this machine are on the same interface, in the same family.
     pub(super) fn set_siblings(&mut self, siblings: Vec<VirtualRouterId>) {
         self.siblings = siblings;
+    }
+
+    /// What it tracks gives it this priority, or keeps it from taking part.
+    pub(super) fn track(&mut self, now: Instant, priority: Priority, fault: bool) {
+        self.instance.handle_priority(now, priority);
+        self.instance.handle_fault(now, Fault::Tracking, fault);
+        self.metrics.set_priority(self.instance.priority().get());
+    }
+
+    /// Hands over, and tells `answer` what came of it.
+    pub(super) fn hand_over(
+        &mut self,
+        now: Instant,
+        aside: Aside,
+        answer: oneshot::Sender<HandoverOutcome>,
+    ) {
+        self.instance.handle_handover(now, aside);
+        if self.instance.ownership() == Ownership::HandingOver {
+            self.handover = Some((now, answer));
+        } else {
+            // Whoever asked may be gone.
+            let _ = answer.send(HandoverOutcome::NotActive);
+        }
+    }
+
+    /// Lets it take over again from a lower Active; whether it stood aside.
+    pub(super) fn release(&mut self) -> bool {
+        let stood_aside = self.instance.aside().is_some();
+        self.instance.handle_release();
+        stood_aside
+    }
+
+    /// How it is, for people. What it tracks is not known here.
+    pub(super) fn status(&self, now: Instant) -> InstanceStatus {
+        let instance = &self.instance;
+        let since = |at| now.saturating_duration_since(at);
+        let last_transition = instance.last_transition();
+        let configuration = instance.configuration();
+        let margins = instance.margins();
+        InstanceStatus {
+            name: self.settings.name.clone(),
+            state: instance.state().into(),
+            in_state: last_transition.map_or(Duration::ZERO, |(at, _)| since(at)),
+            ownership: instance.ownership().into(),
+            ready: instance.is_ready(),
+            last_transition: last_transition.map(|(at, transition)| control::Transition {
+                from: transition.from.into(),
+                to: transition.to.into(),
+                reason: transition.reason.to_string(),
+                ago: since(at),
+            }),
+            priority: Priorities {
+                base: self.settings.priority.get(),
+                effective: instance.priority().get(),
+            },
+            vrrp_version: match configuration.version {
+                vrrp::Version::V2 => 2,
+                vrrp::Version::V3 => 3,
+            },
+            family: self.settings.family().into(),
+            interface: self.settings.interface.clone(),
+            virtual_router_id: self.settings.virtual_router_id.get(),
+            group: self.settings.group.clone(),
+            addresses: self
+                .keeper
+                .present()
+                .iter()
+                .map(|placed| placed.address.to_string())
+                .collect(),
+            active: instance
+                .active()
+                .filter(|active| {
+                    instance.state() != State::Active
+                        && since(active.heard_at) < instance.active_down_interval()
+                })
+                .map(|active| (*active).into()),
+            stands_aside: instance.aside().map(|aside| match aside {
+                Aside::Until(until) => control::Aside::Time {
+                    left: until.saturating_duration_since(now),
+                },
+                Aside::UntilReleased => control::Aside::Release,
+            }),
+            silence: (instance.state() == State::Backup).then(|| Margin {
+                longest: margins.longest_silence,
+                limit: instance.active_down_interval(),
+            }),
+            lateness: (instance.state() == State::Active).then(|| Margin {
+                longest: margins.longest_lateness,
+                limit: instance.stall_limit() - configuration.interval.get(),
+            }),
+            tracked: Vec::new(),
+            faults: instance.faults().map(|fault| fault.to_string()).collect(),
+            counters: self.counters(),
+        }
+    }
+
+    fn counters(&self) -> Counters {
+        let (adverts_sent, adverts_received, rejected) = self.metrics.adverts();
+        let rejected = rejected.into_iter();
+        Counters {
+            adverts_sent,
+            adverts_received,
+            adverts_rejected: rejected
+                .map(|(reason, count)| (reason.label().to_owned(), count))
+                .collect(),
+        }
     }
 
     /// Gives the instance every advert that is queued.
     pub(super) fn receive(&mut self, now: Instant) {
         let mut buffer = [0; PACKET_LENGTH];
         for _ in 0..PACKETS_PER_ROUND {
-            let datagram = match self.socket.receive(&mut buffer) {
-                Ok(Some(datagram)) => datagram,
-                Ok(None) => return,
-                Err(error) => {
-                    warn!(instance = %self.name, interface = %self.link.name, %error, "cannot receive adverts");
-                    return;
-                }
+            let Some(port) = &self.port else {
+                return;
             };
-            let aimed_at = datagram.virtual_router();
-            if aimed_at != Some(self.virtual_router())
-                && aimed_at.is_some_and(|other| self.siblings.contains(&other))
-            {
-                continue;
-            }
-            let heard = self
-                .instance
-                .handle_datagram(now, SystemTime::now(), &datagram);
-            match heard {
-                Ok(_) => self.metrics.received(),
-                Err(rejection) => {
-                    self.metrics.rejected(rejection);
-                    self.complain(now, datagram.source, rejection);
+            match port.socket().receive(&mut buffer) {
+                Ok(Some(datagram)) => self.hear(now, &datagram),
+                Ok(None) => return,
+                Err(error) if error.kind() == std::io::ErrorKind::InvalidData => {
+                    self.metrics.rejected(Rejection::Length);
+                }
+                Err(error) => {
+                    // A link that went away is noticed by the monitor.
+                    warn!(instance = %self.settings.name, interface = %self.settings.interface, %error, "cannot receive adverts");
+                    return;
                 }
             }
         }
     }
 
-    /// One line for each neighbour, kind of fault and while: the counters say how often. Another
-    /// virtual router on the LAN is nobody's fault.
-    fn complain(&mut self, now: Instant, source: IpAddr, rejection: Rejection) {
-        if rejection == Rejection::VirtualRouter {
+    fn hear(&mut self, now: Instant, datagram: &Datagram<'_>) {
+        let own = self.settings.virtual_router_id;
+        let aimed_at = datagram.virtual_router();
+        if aimed_at != Some(own) && aimed_at.is_some_and(|other| self.siblings.contains(&other)) {
             return;
         }
-        if self.complained.len() >= REMEMBERED_COMPLAINTS {
-            self.complained
-                .retain(|_, last| now - *last < COMPLAINT_PAUSE);
+        match self
+            .instance
+            .handle_datagram(now, SystemTime::now(), datagram)
+        {
+            Ok(heard) => {
+                self.metrics.received();
+                self.metrics.set_peer_checksum(heard.form);
+                for oddity in oddities(&heard) {
+                    self.metrics.odd(oddity);
+                    self.complain(now, datagram.source, oddity);
+                }
+            }
+            Err(rejection) => {
+                self.metrics.rejected(rejection);
+                self.complain(now, datagram.source, Oddity::Rejected(rejection));
+            }
         }
-        let last = self.complained.get(&(source, rejection));
-        let due = last.is_none_or(|last| now - *last >= COMPLAINT_PAUSE);
-        if due && self.complained.len() < REMEMBERED_COMPLAINTS {
-            self.complained.insert((source, rejection), now);
-            warn!(instance = %self.name, interface = %self.link.name, %source, reason = %rejection, "advert rejected");
+    }
+
+    /// One line for each neighbour, kind of fault and while: the counters say how often.
+    fn complain(&mut self, now: Instant, source: IpAddr, oddity: Oddity) {
+        if !self.complaints.is_due(now, source, oddity) {
+            return;
+        }
+        let (instance, interface) = (&self.settings.name, &self.settings.interface);
+        match oddity {
+            Oddity::Rejected(reason) => {
+                warn!(%instance, %interface, %source, %reason, "advert rejected");
+            }
+            oddity => warn!(%instance, %interface, %source, "odd advert: {oddity}"),
         }
     }
 
     /// Carries out all actions of the instance, and keeps the addresses where they belong.
-    pub(super) fn act(&mut self, route: &mut Connection, estate: &Estate, now: Instant) {
+    pub(super) fn act(&mut self, hands: &mut Hands<'_>, now: Instant) {
         while let Some(action) = self.instance.poll_action() {
             match action {
                 Action::SendAdvert(advert) => self.send(&advert),
                 Action::AddAddresses => {
                     // The supervisor must know before the kernel does, or a death in between
                     // would leave the address behind.
-                    estate.record(&self.name, self.holding());
-                    let upkeep = self.keeper.hold(route, now);
+                    hands.estate.record(&self.settings.name, self.holding());
+                    let upkeep = self.keeper.hold(hands.route, now);
                     self.report_failures(&upkeep.failures);
                 }
                 Action::RemoveAddresses => {
-                    let upkeep = self.keeper.release(route, now);
+                    self.announcer.cancel();
+                    let upkeep = self.keeper.release(hands.route, now);
                     self.report_failures(&upkeep.failures);
-                    estate.record(&self.name, self.holding());
+                    hands.estate.record(&self.settings.name, self.holding());
                 }
-                Action::Announce => self.announce(1),
-                Action::HandoverUnanswered => {}
-                Action::Report(Transition { from, to, reason }) => {
-                    info!(instance = %self.name, %from, %to, %reason, "vrrp state changed");
-                    self.metrics.transition(to);
+                Action::Announce => self.announcer.begin(now, self.keeper.present()),
+                Action::Report(transition) => self.report(transition, hands, now),
+                Action::HandoverUnanswered => {
+                    warn!(instance = %self.settings.name, "nobody took over: this director stays active");
+                    self.answer_handover(HandoverOutcome::NobodyAnswered);
                 }
             }
+            self.announce_due(now);
         }
+        self.announce_due(now);
+        self.metrics.set_margins(
+            self.instance.margins(),
+            self.instance.active_down_interval(),
+            self.instance.stall_limit(),
+        );
         if self.keeper.due().is_some_and(|due| due <= now) {
-            self.look_after_addresses(route, estate, now);
+            self.look_after_addresses(hands, now);
+        }
+        if self.port_due.is_some_and(|due| due <= now) {
+            self.open_port(hands, now);
+            self.apply_faults(now);
         }
     }
 
-    fn look_after_addresses(&mut self, route: &mut Connection, estate: &Estate, now: Instant) {
+    fn report(&mut self, transition: Transition, hands: &Hands<'_>, now: Instant) {
+        let Transition { from, to, reason } = transition;
+        info!(instance = %self.settings.name, %from, %to, %reason, "vrrp state changed");
+        self.metrics.transition(to);
+        if reason == Reason::Stalled {
+            self.metrics.stalled();
+        }
+        let event = TransitionEvent {
+            instance: self.settings.name.clone(),
+            transition,
+            priority: self.instance.priority(),
+        };
+        // Nobody listens while the daemon ends.
+        let _ = hands.transitions.send(event);
+        if from == State::Active
+            && let Some((asked, answer)) = self.handover.take()
+        {
+            let outcome = match reason {
+                Reason::HandedOver { to } | Reason::Outranked { by: to, .. } => {
+                    let after = now.saturating_duration_since(asked);
+                    HandoverOutcome::TakenOver { by: to, after }
+                }
+                _ => HandoverOutcome::NotActive,
+            };
+            let _ = answer.send(outcome);
+        }
+    }
+
+    fn answer_handover(&mut self, outcome: HandoverOutcome) {
+        if let Some((_, answer)) = self.handover.take() {
+            // Whoever asked may be gone.
+            let _ = answer.send(outcome);
+        }
+    }
+
+    fn open_port(&mut self, hands: &mut Hands<'_>, now: Instant) {
+        self.port_due = None;
+        let Some(link) = self
+            .surroundings
+            .link
+            .as_ref()
+            .filter(|_| self.port.is_none())
+        else {
+            return;
+        };
+        let opened = Port::open(&self.settings, link, hands.route, hands.virtual_macs);
+        let failure = match opened {
+            Ok(port) => {
+                self.port = Some(port);
+                None
+            }
+            Err(error) => {
+                self.port_due = Some(now + PORT_RETRY);
+                Some(error.to_string())
+            }
+        };
+        if let Some(error) = &failure
+            && self.port_failure != failure
+        {
+            error!(instance = %self.settings.name, %error, "cannot take part; trying again");
+        }
+        self.port_failure = failure;
+    }
+
+    /// Closes the sockets, and removes the interface with the virtual MAC.
+    pub(super) fn close_port(&mut self, route: &mut Connection) {
+        if let Some(Err(error)) = self.port.take().map(|port| port.close(route)) {
+            warn!(instance = %self.settings.name, %error, "the interface with the virtual MAC stays behind");
+        }
+    }
+
+    fn apply_faults(&mut self, now: Instant) {
+        let fault = match &self.port {
+            Some(_) => self.surroundings.fault(),
+            None => Some(Fault::InterfaceMissing),
+        };
+        for one in [Fault::InterfaceMissing, Fault::LinkDown, Fault::NoAddress] {
+            self.instance.handle_fault(now, one, fault == Some(one));
+        }
+    }
+
+    fn look_after_addresses(&mut self, hands: &mut Hands<'_>, now: Instant) {
         let was_stuck = self.keeper.is_stuck();
-        let upkeep = self.keeper.look(route, now);
+        let upkeep = self.keeper.look(hands.route, now);
         self.report_failures(&upkeep.failures);
         for address in &upkeep.added {
-            warn!(instance = %self.name, interface = %self.link.name, %address, "address was missing: put back");
+            warn!(instance = %self.settings.name, %address, "address was missing: put back");
             self.metrics.address_restored();
         }
         if !upkeep.added.is_empty() {
-            self.announce(1);
+            self.announcer.begin(now, self.keeper.present());
+            self.announce_due(now);
         }
         if was_stuck && !self.keeper.is_stuck() {
-            estate.record(&self.name, self.holding());
+            hands.estate.record(&self.settings.name, self.holding());
         }
     }
 
@@ -364,100 +653,118 @@ impl Router {
             return;
         }
         if let Some(error) = &failure {
-            error!(instance = %self.name, %error, "addresses are not as they should be; trying again");
+            error!(instance = %self.settings.name, %error, "addresses are not as they should be; trying again");
         } else {
-            info!(instance = %self.name, "addresses are as they should be again");
+            info!(instance = %self.settings.name, "addresses are as they should be again");
         }
         self.address_failure = failure;
     }
 
+    /// The clock is looked at once more: this thread may have been stopped since the instance
+    /// decided to send.
     fn send(&mut self, advert: &Advert) {
-        let source = self.primary();
-        let destination = vrrp::Family::Ipv4.multicast_group();
-        let message = self.message(advert);
-        match self.socket.send(&message, source.into(), destination) {
-            Ok(()) => {
+        let now = Instant::now();
+        if self.instance.has_stalled(now) {
+            self.instance.handle_timeout(now);
+            return;
+        }
+        let Some(port) = &self.port else {
+            return;
+        };
+        let source = self.instance.configuration().primary_address;
+        let mut failure = None;
+        for destination in self.instance.configuration().destinations() {
+            let message = self.instance.encode(advert, destination, SystemTime::now());
+            failure = port.send(&message, source, destination).err().or(failure);
+        }
+        match failure {
+            None => {
                 self.metrics.sent();
                 self.send_failing = false;
             }
-            Err(error) => {
+            Some(error) => {
                 self.metrics.send_failed();
                 if !core::mem::replace(&mut self.send_failing, true) {
-                    error!(instance = %self.name, interface = %self.link.name, %error, "cannot send adverts");
+                    error!(instance = %self.settings.name, interface = %self.settings.interface, %error, "cannot send adverts");
                 }
             }
         }
     }
 
-    fn message(&self, advert: &Advert) -> Vec<u8> {
-        let source = self.instance.configuration().primary_address;
-        let destination = vrrp::Family::Ipv4.multicast_group();
-        advert.to_bytes(source, destination, self.checksum_form)
-    }
-
-    fn primary(&self) -> Ipv4Addr {
-        match self.instance.configuration().primary_address {
-            IpAddr::V4(address) => address,
-            IpAddr::V6(_) => Ipv4Addr::UNSPECIFIED,
-        }
-    }
-
     /// Only what is there is announced, or traffic would come to nobody.
-    fn announce(&mut self, repeat: u8) {
+    fn announce_due(&mut self, now: Instant) {
         let mut failure = None;
-        for _ in 0..repeat {
-            for address in self.keeper.present() {
-                let IpAddr::V4(address) = address else {
-                    continue;
-                };
-                let frame = arp::gratuitous(self.link.hardware_address, *address);
-                failure = self.packets.send(&frame).err().or(failure);
+        let mut tried = false;
+        while let Some(placed) = self.announcer.next(now) {
+            let hardware_address = self.surroundings.hardware_address(placed.interface_index);
+            if let (Some(port), Some(hardware_address)) = (&mut self.port, hardware_address) {
+                tried = true;
+                failure = port.announce(&placed, hardware_address).err().or(failure);
             }
         }
-        let failing = failure.is_some();
-        if let Some(error) = failure
+        if let Some(error) = &failure
             && !self.announce_failing
         {
-            warn!(instance = %self.name, %error, "cannot announce addresses");
+            warn!(instance = %self.settings.name, %error, "cannot announce addresses");
         }
-        self.announce_failing = failing;
+        if tried {
+            self.announce_failing = failure.is_some();
+        }
     }
 }
 
-impl AsFd for Router {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
-    }
+fn identity(settings: &Settings) -> (&str, Family, VirtualRouterId) {
+    (
+        &settings.interface,
+        settings.family(),
+        settings.virtual_router_id,
+    )
 }
 
-fn checksum_form(settings: &Settings) -> ChecksumForm {
-    match settings.version {
-        // Version 2 has one form only, which `Advert::emit` knows.
-        VersionSettings::V2 { .. } => ChecksumForm::MessageOnly,
-        VersionSettings::V3 { checksum, .. } => checksum,
-    }
+fn oddities(heard: &Heard) -> impl Iterator<Item = Oddity> {
+    [
+        (heard.addresses_differ, Oddity::Addresses),
+        (heard.interval_differs, Oddity::Interval),
+        (heard.first_address_not_link_local, Oddity::FirstAddress),
+    ]
+    .into_iter()
+    .filter_map(|(is_odd, oddity)| is_odd.then_some(oddity))
 }
 
-fn protocol_configuration(settings: &Settings, primary_address: Ipv4Addr) -> vrrp::Configuration {
+/// Without an address to send from the router is in fault, and the unspecified one is never used.
+fn protocol_configuration(settings: &Settings, primary: Option<IpAddr>) -> vrrp::Configuration {
+    let unspecified = match settings.family() {
+        Family::Ipv4 => IpAddr::from([0; 4]),
+        Family::Ipv6 => IpAddr::from([0; 16]),
+    };
+    let (authentication, checksum) = match &settings.version {
+        VersionSettings::V2 { password } => (
+            password
+                .clone()
+                .map_or(Authentication::None, Authentication::Password),
+            // Version 2 has one form only.
+            ChecksumForm::MessageOnly,
+        ),
+        VersionSettings::V3 { checksum, hmac } => (
+            hmac.clone()
+                .map_or(Authentication::None, Authentication::Hmac),
+            *checksum,
+        ),
+    };
     vrrp::Configuration {
         version: settings.version.version(),
         virtual_router: settings.virtual_router_id,
         priority: settings.priority,
         interval: settings.advert_interval,
-        accepted_intervals: vrrp::AcceptedIntervals::around(settings.advert_interval),
+        accepted_intervals: settings.accepted_intervals,
         addresses: settings.addresses.iter().map(|vip| vip.address).collect(),
         preempt: settings.preempt,
-        preempt_delay: Duration::ZERO,
-        authentication: match &settings.version {
-            VersionSettings::V2 {
-                password: Some(password),
-            } => vrrp::Authentication::Password(password.clone()),
-            _ => vrrp::Authentication::None,
-        },
-        also_accept: vrrp::AlsoAccept::default(),
-        peers: vrrp::Peers::Multicast,
-        checksum: checksum_form(settings),
-        primary_address: primary_address.into(),
-        announcements: vrrp::Announcements::default(),
+        preempt_delay: settings.preempt_delay,
+        authentication,
+        also_accept: settings.also_accept.clone(),
+        peers: settings.peers.clone(),
+        checksum,
+        primary_address: primary.unwrap_or(unspecified),
+        announcements: settings.announcements,
     }
 }

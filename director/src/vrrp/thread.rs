@@ -3,38 +3,49 @@
 //! It has its own `poll` loop and its own netlink connection: no probe, scrape or log reader can
 //! delay an advert. Its log lines go through a queue (`cli::run`).
 
+use std::collections::BTreeMap;
 use std::os::fd::AsFd;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{self, TryRecvError};
 use std::thread::{self, JoinHandle};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use lvs_proto::vrrp::VirtualRouterId;
+use lvs_proto::vrrp::{Aside, Instance, Priority, group};
+use lvs_system::memory;
 use lvs_system::netlink::{self, Connection, Protocol};
 use lvs_system::syscalls;
+use lvs_system::watch::{self, Picture, PictureError, Watch};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::time::TimeSpec;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
 use tracing::{error, info, warn};
 
 use super::OpenError;
-use super::router::Router;
+use super::monitor::{InterfaceEvent, Monitor, Notice};
+use super::router::{Hands, Router, TransitionEvent};
+use super::virtual_mac::VirtualMacs;
 use crate::address;
 use crate::config::Instance as Settings;
+use crate::control::{HandoverOutcome, InstanceStatus};
 use crate::metrics::Metrics;
 use crate::supervisor::Estate;
 
 /// Above every ordinary program, below the kernel's own threads.
 const REAL_TIME_PRIORITY: u8 = 50;
 
-/// Why the thread can't start.
+/// Why the thread can't start, or go on with other instances.
 #[derive(Debug, thiserror::Error)]
 pub enum SpawnError {
     /// No netlink connection.
     #[error("cannot talk to the kernel about addresses: {0}")]
     Netlink(#[from] netlink::Error),
+    /// Links and addresses can't be read.
+    #[error(transparent)]
+    Picture(#[from] PictureError),
     /// A virtual router can't start.
     #[error(transparent)]
     Open(#[from] OpenError),
@@ -48,46 +59,54 @@ enum Command {
         instance: String,
         ready: bool,
     },
+    Track {
+        instance: String,
+        priority: Priority,
+        fault: bool,
+    },
+    Notice(Notice),
     Configure {
         instances: Vec<Settings>,
+        picture: Picture,
         outcome: oneshot::Sender<Result<(), OpenError>>,
+    },
+    HandOver {
+        instance: String,
+        aside: Option<Duration>,
+        outcome: oneshot::Sender<HandoverOutcome>,
+    },
+    Release {
+        answer: oneshot::Sender<Vec<String>>,
+    },
+    Status {
+        answer: oneshot::Sender<Vec<InstanceStatus>>,
     },
     Stop,
 }
 
+/// What the thread tells of by itself.
+pub struct Events {
+    /// Changes of state, in their order.
+    pub transitions: UnboundedReceiver<TransitionEvent>,
+    /// Interfaces of the machine that get or lose their carrier; all are told of at first.
+    pub interfaces: UnboundedReceiver<InterfaceEvent>,
+    /// Has an answer when the thread has left.
+    pub left: oneshot::Receiver<()>,
+}
+
 /// The running thread, as its owner sees it.
 pub struct VrrpThread {
-    commands: mpsc::Sender<Command>,
-    wake: Arc<EventFd>,
+    inbox: Inbox,
     thread: JoinHandle<()>,
 }
 
-impl VrrpThread {
-    /// Says whether the machine could serve the services of an instance.
-    pub fn set_ready(&self, instance: &str, ready: bool) {
-        let instance = instance.to_owned();
-        self.send(Command::Ready { instance, ready });
-    }
+#[derive(Clone)]
+struct Inbox {
+    commands: mpsc::Sender<Command>,
+    wake: Arc<EventFd>,
+}
 
-    /// Goes on with other instances: those that stay keep their state.
-    ///
-    /// # Errors
-    /// When one of the new ones can't start; nothing has changed then.
-    pub async fn configure(&self, instances: Vec<Settings>) -> Result<(), OpenError> {
-        let (outcome, answer) = oneshot::channel();
-        self.send(Command::Configure { instances, outcome });
-        // The thread ends without an answer only by a panic, which ends the process.
-        answer.await.unwrap_or(Ok(()))
-    }
-
-    /// Leaves: every Active says so with priority 0, then gives its addresses up.
-    pub fn stop(self) {
-        self.send(Command::Stop);
-        if self.thread.join().is_err() {
-            error!("the VRRP thread has panicked");
-        }
-    }
-
+impl Inbox {
     fn send(&self, command: Command) {
         // A thread that has ended was already reported, by its own panic.
         if self.commands.send(command).is_ok() {
@@ -96,75 +115,211 @@ impl VrrpThread {
     }
 }
 
+impl VrrpThread {
+    /// Says whether the machine could serve the services of an instance.
+    pub fn set_ready(&self, instance: &str, ready: bool) {
+        let instance = instance.to_owned();
+        self.inbox.send(Command::Ready { instance, ready });
+    }
+
+    /// Says what an instance is worth by all that it tracks, and whether that keeps it from taking
+    /// part.
+    pub fn track(&self, instance: &str, priority: Priority, fault: bool) {
+        self.inbox.send(Command::Track {
+            instance: instance.to_owned(),
+            priority,
+            fault,
+        });
+    }
+
+    /// Goes on with other instances: those that stay keep their state.
+    ///
+    /// # Errors
+    /// When one of the new ones can't start; nothing has changed then.
+    pub async fn configure(&self, instances: Vec<Settings>) -> Result<(), SpawnError> {
+        let picture = watch::picture(&mut Connection::open(Protocol::Route)?)?;
+        let (outcome, answer) = oneshot::channel();
+        self.inbox.send(Command::Configure {
+            instances,
+            picture,
+            outcome,
+        });
+        // The thread ends without an answer only by a panic, which ends the process.
+        Ok(answer.await.unwrap_or(Ok(()))?)
+    }
+
+    /// Hands an instance and its group over, and leaves lower Actives alone for `aside`, or until
+    /// [`Self::release`]. Nothing is received for an instance that isn't there.
+    pub fn hand_over(
+        &self,
+        instance: &str,
+        aside: Option<Duration>,
+    ) -> oneshot::Receiver<HandoverOutcome> {
+        let (outcome, answer) = oneshot::channel();
+        self.inbox.send(Command::HandOver {
+            instance: instance.to_owned(),
+            aside,
+            outcome,
+        });
+        answer
+    }
+
+    /// Lets all instances take over again from lower Actives, and names those that stood aside.
+    pub fn release(&self) -> oneshot::Receiver<Vec<String>> {
+        let (answer, released) = oneshot::channel();
+        self.inbox.send(Command::Release { answer });
+        released
+    }
+
+    /// How all instances are.
+    pub fn status(&self) -> oneshot::Receiver<Vec<InstanceStatus>> {
+        let (answer, status) = oneshot::channel();
+        self.inbox.send(Command::Status { answer });
+        status
+    }
+
+    /// Begins to leave: every Active hands over, then gives its addresses up. A second call ends it
+    /// at once. [`Events::left`] tells when it's done.
+    pub fn begin_stop(&self) {
+        self.inbox.send(Command::Stop);
+    }
+
+    /// Waits for the thread's end, after it has left.
+    pub fn join(self) {
+        if self.thread.join().is_err() {
+            error!("the VRRP thread has panicked");
+        }
+    }
+}
+
 /// Virtual routers with all their sockets, before anything is sent or changed.
 pub struct Routers {
+    instances: Vec<Settings>,
     routers: Vec<Router>,
     route: Connection,
+    virtual_macs: VirtualMacs,
+    watch: Watch,
+    picture: Picture,
     metrics: Arc<Metrics>,
 }
 
 impl Routers {
-    /// Opens all sockets, so that what can't work is an error here.
-    pub fn open(instances: &[Settings], metrics: Arc<Metrics>) -> Result<Self, SpawnError> {
+    /// Opens all sockets, so that what can't work is an error here. Records are kept in
+    /// `runtime_directory`.
+    pub fn open(
+        instances: &[Settings],
+        runtime_directory: &Path,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, SpawnError> {
         let mut route = Connection::open(Protocol::Route)?;
-        let open = |settings| Router::open(settings, &mut route, &metrics);
+        let mut virtual_macs = VirtualMacs::new(runtime_directory.join("virtual-mac"));
+        let watch = Watch::open()?;
+        let picture = watch::picture(&mut route)?;
+        let open =
+            |settings| Router::open(settings, &picture, &mut route, &mut virtual_macs, &metrics);
         let routers = instances.iter().map(open).collect::<Result<Vec<_>, _>>()?;
         Ok(Self {
+            instances: instances.to_vec(),
             routers,
             route,
+            virtual_macs,
+            watch,
+            picture,
             metrics,
         })
     }
 
+    /// The interfaces of this machine, and whether each carries packets.
+    pub fn carriers(&self) -> impl Iterator<Item = (&str, bool)> {
+        let links = self.picture.links.iter();
+        links.map(|link| (link.name.as_str(), link.up))
+    }
+
     /// Starts the thread.
-    pub fn spawn(self, estate: Estate) -> Result<VrrpThread, SpawnError> {
+    pub fn spawn(self, estate: Estate) -> Result<(VrrpThread, Events), SpawnError> {
         let (commands, inbox) = mpsc::channel();
         let flags = EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC;
         let wake = Arc::new(EventFd::from_flags(flags).map_err(std::io::Error::from)?);
-        let Self {
-            routers,
-            route,
-            metrics,
-        } = self;
-        let reactor = Reactor {
-            routers,
-            route,
-            metrics,
-            estate,
-            inbox,
+        let sender = Inbox {
+            commands,
             wake: Arc::clone(&wake),
+        };
+        let (transitions, transition_events) = unbounded_channel();
+        let (interfaces, interface_events) = unbounded_channel();
+        let (left, has_left) = oneshot::channel();
+        let tell = {
+            let sender = sender.clone();
+            move |notice| sender.send(Command::Notice(notice))
+        };
+        let monitor = Monitor::spawn(
+            self.watch,
+            self.picture.clone(),
+            self.instances,
+            tell,
+            interfaces,
+        )?;
+        let reactor = Reactor {
+            routers: self.routers,
+            route: self.route,
+            virtual_macs: self.virtual_macs,
+            metrics: self.metrics,
+            monitor,
+            estate,
+            transitions,
+            inbox,
+            wake,
             stopping: false,
         };
-        let thread = thread::Builder::new()
-            .name("vrrp".into())
-            .spawn(move || reactor.run())?;
-        Ok(VrrpThread {
-            commands,
-            wake,
+        let thread = thread::Builder::new().name("vrrp".into()).spawn(move || {
+            reactor.run(&self.picture);
+            // Nobody waits any more, perhaps.
+            let _ = left.send(());
+        })?;
+        let thread = VrrpThread {
+            inbox: sender,
             thread,
-        })
+        };
+        let events = Events {
+            transitions: transition_events,
+            interfaces: interface_events,
+            left: has_left,
+        };
+        Ok((thread, events))
     }
 }
 
 struct Reactor {
     routers: Vec<Router>,
     route: Connection,
+    virtual_macs: VirtualMacs,
     metrics: Arc<Metrics>,
+    monitor: Monitor,
     estate: Estate,
+    transitions: UnboundedSender<TransitionEvent>,
     inbox: mpsc::Receiver<Command>,
     wake: Arc<EventFd>,
     stopping: bool,
 }
 
-impl Reactor {
-    fn run(mut self) {
-        if let Err(error) = syscalls::set_real_time_priority(REAL_TIME_PRIORITY) {
-            info!(%error, "vrrp runs without real-time priority; grant CAP_SYS_NICE to keep its timing on a busy machine");
+/// Borrows what routers act with, beside the routers themselves.
+macro_rules! hands {
+    ($reactor:ident) => {
+        Hands {
+            route: &mut $reactor.route,
+            virtual_macs: &mut $reactor.virtual_macs,
+            estate: &$reactor.estate,
+            transitions: &$reactor.transitions,
         }
+    };
+}
+
+impl Reactor {
+    fn run(mut self, picture: &Picture) {
+        settle_in();
         self.remove_orphans();
         let now = Instant::now();
         for router in &mut self.routers {
-            router.start(&mut self.route, &self.estate, now);
+            router.start(picture, &mut hands!(self), now);
         }
         self.introduce_siblings();
         loop {
@@ -172,19 +327,27 @@ impl Reactor {
             for router in &mut self.routers {
                 router.receive(Instant::now());
             }
-            if !self.stopping {
-                self.take_commands();
-            }
+            self.take_commands();
             let now = Instant::now();
             for router in &mut self.routers {
                 router.instance().handle_timeout(now);
-                router.act(&mut self.route, &self.estate, now);
             }
-            if self.stopping && self.routers.iter_mut().all(Router::has_left) {
-                return;
+            self.keep_groups_together(now);
+            for router in &mut self.routers {
+                router.act(&mut hands!(self), now);
+            }
+            if self.stopping && self.routers.iter().all(Router::has_left) {
+                return self.leave();
             }
             self.wait();
         }
+    }
+
+    fn leave(mut self) {
+        for router in &mut self.routers {
+            router.close_port(&mut self.route);
+        }
+        self.virtual_macs.restore();
     }
 
     /// Addresses of a configuration that a predecessor died with.
@@ -205,85 +368,174 @@ impl Reactor {
         let _ = self.wake.read();
         loop {
             match self.inbox.try_recv() {
-                Ok(Command::Ready { instance, ready }) => {
-                    let mut routers = self.routers.iter_mut();
-                    if let Some(router) = routers.find(|router| router.name() == instance) {
-                        router.instance().handle_ready(ready);
+                Ok(command) => self.obey(command),
+                Err(TryRecvError::Empty) => return,
+                // Our owner is gone without a word.
+                Err(TryRecvError::Disconnected) => {
+                    if !self.stopping {
+                        self.obey(Command::Stop);
                     }
-                }
-                Ok(Command::Configure { instances, outcome }) => {
-                    // Whoever asked may be gone.
-                    let _ = outcome.send(self.configure(&instances));
-                }
-                Ok(Command::Stop) | Err(TryRecvError::Disconnected) => {
-                    for router in &mut self.routers {
-                        router.instance().handle_stop(Instant::now());
-                    }
-                    self.stopping = true;
                     return;
                 }
-                Err(TryRecvError::Empty) => return,
             }
         }
     }
 
-    fn configure(&mut self, instances: &[Settings]) -> Result<(), OpenError> {
+    fn obey(&mut self, command: Command) {
         let now = Instant::now();
-        let Self {
-            routers,
-            route,
-            metrics,
-            estate,
-            ..
-        } = self;
+        match command {
+            Command::Ready { instance, ready } => {
+                if let Some(router) = named(&mut self.routers, &instance) {
+                    router.instance().handle_ready(ready);
+                }
+            }
+            Command::Track {
+                instance,
+                priority,
+                fault,
+            } => {
+                if let Some(router) = named(&mut self.routers, &instance) {
+                    router.track(now, priority, fault);
+                }
+            }
+            Command::Notice(Notice::Surroundings {
+                instance,
+                surroundings,
+            }) => {
+                if let Some(router) = named(&mut self.routers, &instance) {
+                    router.surround(surroundings, &mut hands!(self), now);
+                }
+            }
+            Command::Notice(Notice::AddressesGone { instance }) => {
+                if let Some(router) = named(&mut self.routers, &instance) {
+                    router.addresses_gone(&mut hands!(self), now);
+                }
+            }
+            Command::Configure {
+                instances,
+                picture,
+                outcome,
+            } => {
+                // Whoever asked may be gone.
+                let _ = outcome.send(self.configure(&instances, &picture));
+            }
+            Command::HandOver {
+                instance,
+                aside,
+                outcome,
+            } => self.hand_over(now, &instance, aside, outcome),
+            Command::Release { answer } => {
+                let mut released = Vec::new();
+                for router in &mut self.routers {
+                    if router.release() {
+                        released.push(router.name().to_owned());
+                    }
+                }
+                let _ = answer.send(released);
+            }
+            Command::Status { answer } => {
+                let routers = self.routers.iter();
+                let _ = answer.send(routers.map(|router| router.status(now)).collect());
+            }
+            Command::Stop => {
+                self.stopping = true;
+                for router in &mut self.routers {
+                    router.instance().handle_stop(now);
+                }
+            }
+        }
+    }
+
+    fn hand_over(
+        &mut self,
+        now: Instant,
+        instance: &str,
+        aside: Option<Duration>,
+        outcome: oneshot::Sender<HandoverOutcome>,
+    ) {
+        let aside = aside.map_or(Aside::UntilReleased, |time| Aside::Until(now + time));
+        let Some(router) = named(&mut self.routers, instance) else {
+            // Dropping the sender says so.
+            return;
+        };
+        let group = router.group().map(str::to_owned);
+        router.hand_over(now, aside, outcome);
+        for member in &mut self.routers {
+            if group.is_some() && member.group() == group.as_deref() && member.name() != instance {
+                member.instance().handle_handover(now, aside);
+            }
+        }
+    }
+
+    fn configure(&mut self, instances: &[Settings], picture: &Picture) -> Result<(), OpenError> {
+        let now = Instant::now();
         // What can't be opened must be known before anything changes.
         let mut opened = Vec::new();
         for settings in instances {
-            if !routers
-                .iter()
-                .any(|router| router.continues(settings, route))
-            {
-                opened.push(Router::open(settings, route, metrics)?);
+            if !self.routers.iter().any(|router| router.continues(settings)) {
+                opened.push(Router::open(
+                    settings,
+                    picture,
+                    &mut self.route,
+                    &mut self.virtual_macs,
+                    &self.metrics,
+                )?);
             }
         }
         let mut kept = Vec::new();
-        for mut router in std::mem::take(routers) {
-            match instances
-                .iter()
-                .find(|settings| router.continues(settings, route))
-            {
+        for mut router in std::mem::take(&mut self.routers) {
+            match instances.iter().find(|settings| router.continues(settings)) {
                 Some(settings) => {
-                    router.reconfigure(settings, metrics, route, estate, now);
+                    router.reconfigure(settings, picture, &self.metrics, &mut hands!(self), now);
+                    router.act(&mut hands!(self), now);
                     kept.push(router);
                 }
                 None => {
                     // It lets go of its addresses before others may want them.
                     router.instance().handle_abandon(now);
-                    router.act(route, estate, now);
+                    router.act(&mut hands!(self), now);
+                    router.close_port(&mut self.route);
                 }
             }
         }
         for mut router in opened {
-            router.start(route, estate, now);
+            router.start(picture, &mut hands!(self), now);
             kept.push(router);
         }
-        *routers = kept;
+        self.routers = kept;
         self.introduce_siblings();
+        self.monitor.set_instances(instances.to_vec());
         Ok(())
     }
 
     fn introduce_siblings(&mut self) {
-        let all: Vec<(String, VirtualRouterId)> = self
+        let all: Vec<_> = self
             .routers
             .iter()
-            .map(|router| (router.interface().to_owned(), router.virtual_router()))
+            .map(|router| {
+                let (interface, family, virtual_router) = router.identity();
+                (interface.to_owned(), family, virtual_router)
+            })
             .collect();
         for router in &mut self.routers {
+            let (interface, family, _) = router.identity();
             let here = all
                 .iter()
-                .filter(|(interface, _)| interface == router.interface());
-            let siblings = here.map(|(_, virtual_router)| *virtual_router).collect();
+                .filter(|(other, its_family, _)| other == interface && *its_family == family);
+            let siblings = here.map(|(.., virtual_router)| *virtual_router).collect();
             router.set_siblings(siblings);
+        }
+    }
+
+    fn keep_groups_together(&mut self, now: Instant) {
+        let mut groups: BTreeMap<String, Vec<&mut Instance>> = BTreeMap::new();
+        for router in &mut self.routers {
+            if let Some(group) = router.group().map(str::to_owned) {
+                groups.entry(group).or_default().push(router.instance());
+            }
+        }
+        for members in groups.values_mut() {
+            group::keep_together(now, members);
         }
     }
 
@@ -294,12 +546,27 @@ impl Reactor {
         let mut descriptors: Vec<PollFd<'_>> = self
             .routers
             .iter()
-            .map(|router| PollFd::new(router.as_fd(), PollFlags::POLLIN))
+            .filter_map(Router::port)
+            .map(|port| PollFd::new(port.as_fd(), PollFlags::POLLIN))
             .collect();
         descriptors.push(PollFd::new(self.wake.as_fd(), PollFlags::POLLIN));
         match ppoll(&mut descriptors, timeout, None) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(errno) => error!(error = %errno, "the VRRP thread cannot wait for adverts"),
         }
+    }
+}
+
+fn named<'a>(routers: &'a mut [Router], instance: &str) -> Option<&'a mut Router> {
+    routers.iter_mut().find(|router| router.name() == instance)
+}
+
+/// What keeps its timing on a busy machine, where it's allowed.
+fn settle_in() {
+    if let Err(error) = syscalls::set_real_time_priority(REAL_TIME_PRIORITY) {
+        info!(%error, "vrrp runs without real-time priority; grant CAP_SYS_NICE to keep its timing on a busy machine");
+    }
+    if let Err(error) = memory::lock_on_fault() {
+        info!(%error, "memory is not locked; adverts may be late when memory is short");
     }
 }

@@ -23,7 +23,7 @@ use super::{
 /// The least time that a router which hands over waits for another to be heard.
 const HANDOVER_LEAST: Duration = Duration::from_secs(1);
 /// And the longest, so that stopping ends.
-const HANDOVER_MOST: Duration = Duration::from_secs(8);
+const HANDOVER_MOST: Duration = Duration::from_secs(5);
 /// What is on its way to this machine when the next Active announces itself is still answered.
 const LINGER: Duration = Duration::from_millis(20);
 
@@ -196,14 +196,17 @@ impl Instance {
     /// carries.
     pub fn encode(&mut self, advert: &Advert, destination: IpAddr, wall: SystemTime) -> Vec<u8> {
         let source = self.configuration.primary_address;
-        let mut message = advert.to_bytes(source, destination, self.configuration.checksum);
+        let mut message = self.encode_unsigned(advert, destination);
         if let Some((sealer, _)) = &mut self.seals {
-            sealer.seal(&mut message, source, wall);
-            if self.configuration.family() == Family::Ipv6 {
-                packet::renew_checksum(&mut message, source, destination);
-            }
+            packet::seal(&mut message, sealer, source, destination, wall);
         }
         message
+    }
+
+    /// The bytes of an advert for one destination, without a trailer.
+    pub fn encode_unsigned(&self, advert: &Advert, destination: IpAddr) -> Vec<u8> {
+        let own = &self.configuration;
+        advert.to_bytes(own.primary_address, destination, own.checksum)
     }
 
     /// Starts the protocol (RFC 9568, section 6.4.1). `found` says that the addresses are on the
@@ -302,7 +305,7 @@ impl Instance {
     }
 
     /// Leaves: an Active hands over first (RFC 9568, sections 6.4.2 and 6.4.3). The state is
-    /// [`State::Initialize`] when it's done, after 8 s at most; a second call ends it at once.
+    /// [`State::Initialize`] when it's done, after 5 s at most; a second call ends it at once.
     pub fn handle_stop(&mut self, now: Instant) {
         self.step_down_if_stalled(now);
         if self.state == State::Active && !self.is_stopping() {
@@ -728,8 +731,13 @@ impl Instance {
         }
     }
 
-    /// Lets everything go that a state brings with it.
+    /// Lets everything go that a state brings with it, and whatever was to be done for it.
     fn leave(&mut self) {
+        self.actions.retain(|action| match action {
+            Action::SendAdvert(advert) => advert.priority == 0,
+            Action::AddAddresses | Action::Announce => false,
+            Action::RemoveAddresses | Action::Report(_) | Action::HandoverUnanswered => true,
+        });
         self.timers.stop_all();
         self.handover = None;
         self.sent_at = None;

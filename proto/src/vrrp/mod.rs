@@ -27,7 +27,7 @@ pub use configuration::{
     AcceptedIntervals, AlsoAccept, Announcements, Authentication, Configuration, Peers,
 };
 pub use instance::Instance;
-pub use packet::{Advert, ChecksumForm, Datagram, Received, Rejection};
+pub use packet::{Advert, ChecksumForm, Datagram, Received, Rejection, seal};
 pub use state::{
     Action, Active, Aside, Fault, Heard, Margins, Ownership, Reason, State, Transition,
 };

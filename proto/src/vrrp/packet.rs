@@ -17,6 +17,7 @@
 use core::fmt;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use core::time::Duration;
+use std::time::SystemTime;
 
 use super::{AdvertInterval, Family, IP_PROTOCOL, Password, Version, VirtualRouterId, hmac};
 
@@ -434,14 +435,24 @@ impl Advert {
     }
 }
 
-/// Writes the checksum of a message over IPv6 again, after a trailer was added to it.
-pub(super) fn renew_checksum(message: &mut [u8], source: IpAddr, destination: IpAddr) {
-    message[CHECKSUM].fill(0);
-    let checksum = !fold(sum(
-        pseudo_header(source, destination, message.len()),
-        message,
-    ));
-    message[CHECKSUM].copy_from_slice(&checksum.to_be_bytes());
+/// Signs an encoded version 3 advert. Over IPv6 its checksum covers the trailer too, and is written
+/// again; over IPv4 it covers the advert only.
+pub fn seal(
+    message: &mut Vec<u8>,
+    sealer: &mut hmac::Sealer,
+    source: IpAddr,
+    destination: IpAddr,
+    wall: SystemTime,
+) {
+    sealer.seal(message, source, wall);
+    if Family::of(source) == Family::Ipv6 {
+        message[CHECKSUM].fill(0);
+        let checksum = !fold(sum(
+            pseudo_header(source, destination, message.len()),
+            message,
+        ));
+        message[CHECKSUM].copy_from_slice(&checksum.to_be_bytes());
+    }
 }
 
 /// An address of another family than the packet's has no place in it; the configuration allows none.

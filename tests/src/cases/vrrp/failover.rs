@@ -151,12 +151,12 @@ pub(super) fn the_larger_address_wins_a_tie(lab: &mut Lab) -> Result<()> {
         "an equal took over"
     );
     // Two Actives that meet settle it by their addresses.
-    pair.hosts[1].link_down("eth2")?;
+    pair.hosts[1].split_off("eth2")?;
     wait_until("ds2 is Active too", PATIENCE, || pair.hosts[1].holds(VIP))?;
     ensure!(pair.hosts[0].holds(VIP), "ds1 gave up alone");
     let capture = Capture::start(&pair.client)?;
     let joined = Instant::now();
-    pair.hosts[1].link_up("eth2")?;
+    pair.hosts[1].rejoin("eth2")?;
     let took = pair.wait_for_active(1)?;
     println!("measured: a tie was settled in {took:.1?}");
     sleep(PAUSE);

@@ -2,35 +2,37 @@
 //!
 //! What can't work is found before anything is changed: the interfaces, the kernel's IPVS.
 
-use std::fs::File;
-use std::io;
-use std::net::SocketAddr;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+mod channel;
+mod listeners;
+mod queries;
+
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::bail;
-use lvs_system::syscalls;
-use nix::errno::Errno;
-use nix::sys::signal::{SigSet, Signal};
-use nix::sys::socket::{MsgFlags, recv};
+use nix::sys::signal::SigSet;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
 use tracing::{error, info, warn};
 
+use self::listeners::{Controls, Scrapes};
+use self::queries::Respondent;
 use crate::address::ArpSettings;
 use crate::config::{Configuration, Errors};
 use crate::dataplane;
 use crate::engine::Engine;
-use crate::metrics::{Metrics, Server};
+use crate::hooks::{self, Hooks};
+use crate::metrics::Metrics;
 use crate::supervisor::Estate;
+use crate::tracking::{self, Tracker};
 use crate::vrrp;
 
-/// How soon an address that metrics can't be served on is tried again.
-const LISTEN_AGAIN: Duration = Duration::from_secs(2);
+/// Queries that wait for an answer.
+const QUERIES: usize = 16;
+
+/// How long hooks may take that tell of the end.
+const LAST_HOOKS: Duration = Duration::from_secs(3);
 
 /// Runs the worker with the configuration that `load` reads, now and on every SIGHUP.
 ///
@@ -38,18 +40,20 @@ const LISTEN_AGAIN: Duration = Duration::from_secs(2);
 /// When it can't start; it ends well when it's told to.
 pub fn run(
     load: impl Fn() -> Result<Configuration, Errors>,
+    node: String,
     runtime_directory: &Path,
 ) -> anyhow::Result<()> {
     die_of_any_panic();
-    let channel = take_channel()?;
+    let channel = channel::take()?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    runtime.block_on(serve(load, runtime_directory, channel))
+    runtime.block_on(serve(load, node, runtime_directory, channel))
 }
 
 async fn serve(
     load: impl Fn() -> Result<Configuration, Errors>,
+    node: String,
     runtime_directory: &Path,
     channel: UnixStream,
 ) -> anyhow::Result<()> {
@@ -63,27 +67,49 @@ async fn serve(
     let metrics = Arc::new(Metrics::new());
     let (table_events, mut table_inbox) = mpsc::unbounded_channel();
     let (health_events, mut health_inbox) = mpsc::unbounded_channel();
-    let routers = vrrp::Routers::open(&configuration.instances, Arc::clone(&metrics))?;
+    let routers = vrrp::Routers::open(
+        &configuration.instances,
+        runtime_directory,
+        Arc::clone(&metrics),
+    )?;
     let table = dataplane::spawn(
         &configuration,
         runtime_directory,
         Arc::clone(&metrics),
         table_events,
     )?;
+    let mut tracker = Tracker::start(subjects(&configuration))?;
+    for (interface, up) in routers.carriers() {
+        tracker.interface_changed(interface, up);
+    }
     // Nothing was changed so far; from here on nothing fails.
     let mut scrapes = Scrapes::new(Arc::clone(&metrics));
     scrapes.listen(&configuration).await;
+    let (queries, mut query_inbox) = mpsc::channel(QUERIES);
+    let mut controls = Controls::new(runtime_directory, queries);
+    controls.listen(&configuration).await;
+    let respondent = Respondent::new(node);
+    let mut hooks = Hooks::start(hooks::by_instance(&configuration.instances));
     let mut arp = None;
     keep_addresses_to_their_interface(&mut arp, &configuration, runtime_directory);
-    let vrrp = routers.spawn(Estate::new(channel))?;
+    let (vrrp, mut vrrp_events) = routers.spawn(Estate::new(channel))?;
     let mut engine = Engine::start(configuration, vrrp, table, metrics, health_events);
     // Says READY to systemd, where it listens; a failure means that it doesn't.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
 
     loop {
         tokio::select! {
-            Some(event) = health_inbox.recv() => engine.hear_health(event),
+            Some(event) = health_inbox.recv() => {
+                engine.hear_health(event);
+                tell_quorums(&engine, &mut tracker);
+            }
             Some(event) = table_inbox.recv() => engine.hear_table(event),
+            Some(event) = vrrp_events.interfaces.recv() => {
+                tracker.interface_changed(&event.name, event.up);
+            }
+            Some(event) = vrrp_events.transitions.recv() => hooks.tell(&notice(event)),
+            Some(query) = query_inbox.recv() => respondent.answer(query, &engine, &tracker),
+            event = tracker.changed() => engine.hear_tracking(&event),
             _ = hang_up.recv() => {
                 match load() {
                     Ok(configuration) => {
@@ -92,6 +118,10 @@ async fn serve(
                             Ok(()) => {
                                 keep_addresses_to_their_interface(&mut arp, &listen, runtime_directory);
                                 scrapes.listen(&listen).await;
+                                controls.listen(&listen).await;
+                                hooks.configure(hooks::by_instance(&listen.instances));
+                                tracker.configure(subjects(&listen));
+                                tell_quorums(&engine, &mut tracker);
                                 info!("configuration read again");
                             }
                             Err(error) => {
@@ -108,16 +138,48 @@ async fn serve(
                     }
                 }
             },
-            _ = terminate.recv() => break,
-            _ = interrupt.recv() => break,
+            _ = terminate.recv() => leave(&engine),
+            _ = interrupt.recv() => leave(&engine),
+            _ = &mut vrrp_events.left => break,
         }
     }
-    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    while let Ok(event) = vrrp_events.transitions.try_recv() {
+        hooks.tell(&notice(event));
+    }
+    controls.close().await;
     engine.stop();
+    hooks.drain(LAST_HOOKS).await;
     if let Some(Err(error)) = arp.map(ArpSettings::restore) {
         error!(%error, "a setting is not as it was found");
     }
     Ok(())
+}
+
+/// The peer takes over while everything goes on here; being told twice ends that at once.
+fn leave(engine: &Engine) {
+    info!("leaving");
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    engine.begin_stop();
+}
+
+fn notice(event: vrrp::TransitionEvent) -> hooks::Notice {
+    hooks::Notice {
+        instance: event.instance,
+        state: event.transition.to.into(),
+        previous: event.transition.from.into(),
+        reason: event.transition.reason.to_string(),
+        priority: event.priority,
+    }
+}
+
+fn subjects(configuration: &Configuration) -> Vec<tracking::Subject> {
+    configuration.instances.iter().map(Into::into).collect()
+}
+
+fn tell_quorums(engine: &Engine, tracker: &mut Tracker) {
+    for (service, has_quorum) in engine.quorums() {
+        tracker.service_changed(service, has_quorum);
+    }
 }
 
 /// A machine that doesn't allow it (a container, mostly) can do without, on one interface.
@@ -135,80 +197,6 @@ fn keep_addresses_to_their_interface(
             warn!(%error, "ARP for the VIPs is answered on every interface of this machine");
         }
     }
-}
-
-/// The server of metrics, which can move while the process runs. It never keeps anything else from
-/// running: an address that can't be listened on is tried again and again.
-struct Scrapes {
-    metrics: Arc<Metrics>,
-    listening: Option<(SocketAddr, JoinHandle<()>)>,
-}
-
-impl Scrapes {
-    fn new(metrics: Arc<Metrics>) -> Self {
-        Self {
-            metrics,
-            listening: None,
-        }
-    }
-
-    /// Listens where the configuration says, and nowhere else.
-    async fn listen(&mut self, configuration: &Configuration) {
-        let wanted = configuration.metrics.map(|metrics| metrics.listen);
-        if wanted == self.listening.as_ref().map(|(address, _)| *address) {
-            return;
-        }
-        if let Some((_, previous)) = self.listening.take() {
-            previous.abort();
-            // Its socket is closed once it has ended, which an abort reports as an error.
-            let _ = previous.await;
-        }
-        self.listening = wanted.map(|address| {
-            let metrics = Arc::clone(&self.metrics);
-            (address, tokio::spawn(serve_metrics(address, metrics)))
-        });
-    }
-}
-
-async fn serve_metrics(listen: SocketAddr, metrics: Arc<Metrics>) {
-    let mut said = false;
-    loop {
-        match Server::bind(listen).await {
-            Ok(server) => match server.serve(metrics).await {},
-            Err(error) => {
-                if !std::mem::replace(&mut said, true) {
-                    error!("{error}; trying again every {} s", LISTEN_AGAIN.as_secs());
-                }
-                tokio::time::sleep(LISTEN_AGAIN).await;
-            }
-        }
-    }
-}
-
-/// The channel to the supervisor is our standard input; what we start later must not inherit it.
-///
-/// A worker leaves in order when its supervisor dies, now or later.
-fn take_channel() -> anyhow::Result<UnixStream> {
-    let channel = released_first(io::stdin().as_fd())?;
-    nix::unistd::dup2_stdin(File::open("/dev/null")?)?;
-    nix::sys::prctl::set_pdeathsig(Signal::SIGTERM)?;
-    let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
-    match recv(channel.as_raw_fd(), &mut [0], flags) {
-        Err(Errno::EAGAIN) => Ok(UnixStream::from(channel)),
-        Ok(_) => bail!("the supervisor is gone"),
-        Err(_) => bail!("the worker is started by `director run`, not by hand"),
-    }
-}
-
-/// Another descriptor of the channel, numbered above the sockets.
-///
-/// The kernel releases the files of a dying process from the highest number down (`do_exit()` and
-/// `task_work_run()`), and every packet socket among them costs an RCU grace period
-/// (`packet_release()`): up to tens of milliseconds in which the supervisor would not know yet.
-fn released_first(channel: BorrowedFd<'_>) -> io::Result<OwnedFd> {
-    /// Most systems allow 1024.
-    const ABOVE_SOCKETS: RawFd = 1000;
-    syscalls::duplicate_from(channel, ABOVE_SOCKETS).or_else(|_| channel.try_clone_to_owned())
 }
 
 /// A thread that panics takes the process with it: half a worker must not hold an address. The
