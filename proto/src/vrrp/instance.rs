@@ -435,7 +435,13 @@ impl Instance {
                 Timer::ActiveDown if late >= self.active_down_interval() => {
                     self.restart_active_down(now);
                 }
-                Timer::ActiveDown => self.become_active(now, self.promotion),
+                Timer::ActiveDown => match self.spared_active(now) {
+                    Some(active) => {
+                        self.followed = Some((active.version, active.interval));
+                        self.restart_active_down(active.heard_at);
+                    }
+                    None => self.become_active(now, self.promotion),
+                },
                 Timer::Advert => {
                     self.margins.longest_lateness = self.margins.longest_lateness.max(late);
                     if self.handover.is_some() {
@@ -586,11 +592,22 @@ impl Instance {
         previous: Option<Active>,
     ) {
         if advert.priority == 0 {
-            self.promotion = Reason::ActiveLeft;
             let skew = self
                 .priority
                 .skew_time(self.configuration.version, self.active_interval());
-            self.timers.set(Timer::ActiveDown, now + skew);
+            let due = now + skew;
+            // Whoever leaves may say so more often than our skew time: the first time counts, unless
+            // we have slept since.
+            let deadline = match (self.promotion, self.timers.get(Timer::ActiveDown)) {
+                (Reason::ActiveLeft, Some(deadline))
+                    if now < deadline + self.active_down_interval() =>
+                {
+                    deadline.min(due)
+                }
+                _ => due,
+            };
+            self.promotion = Reason::ActiveLeft;
+            self.timers.set(Timer::ActiveDown, deadline);
         } else if advert.priority >= self.priority.get() || !self.preempts(now) {
             if let Some(previous) = previous.filter(|previous| previous.address == source) {
                 let silence = now.saturating_duration_since(previous.heard_at);
@@ -694,6 +711,7 @@ impl Instance {
             }
             (Afterwards::StandAside(aside), Some(to)) => {
                 self.leave();
+                self.followed = self.active.map(|active| (active.version, active.interval));
                 self.aside = Some(aside);
                 self.enter(now, State::Backup, Reason::HandedOver { to });
                 self.restart_active_down(now);
@@ -806,6 +824,16 @@ impl Instance {
         }
         let since = *self.lower_since.get_or_insert(now);
         now.saturating_duration_since(since) >= self.configuration.preempt_delay
+    }
+
+    /// The Active that was going to be preempted, and no longer is: meanwhile our priority fell, or
+    /// we are no longer ready, or asked to stand aside.
+    fn spared_active(&mut self, now: Instant) -> Option<Active> {
+        let Reason::Preempting { priority, .. } = self.promotion else {
+            return None;
+        };
+        let spared = priority >= self.priority.get() || !self.preempts(now);
+        self.active.filter(|_| spared)
     }
 
     /// The interval of the Active that is followed, or our own where none is. Version 2 has none of

@@ -173,6 +173,31 @@ fn a_lower_advert_is_preempted_only_when_ready_and_willing() {
     }
 }
 
+/// What would be preempted was heard a moment ago, and would have been followed as things are now.
+#[test]
+fn a_preemption_ends_with_what_allowed_it() {
+    let start = Instant::now();
+    let later = start + INTERVAL * 3;
+    let changes: [fn(&mut Instance, Instant); 3] = [
+        |instance, _| instance.handle_ready(false),
+        |instance, now| instance.handle_priority(now, Priority::new(140).unwrap()),
+        |instance, now| instance.handle_handover(now, Aside::UntilReleased),
+    ];
+    for change in changes {
+        let mut instance = backup(200, start);
+        hear(&mut instance, later, LARGER, &advert(150)).unwrap();
+        change(&mut instance, later);
+        let due = instance.poll_timeout().unwrap();
+        instance.handle_timeout(due);
+        assert_eq!(instance.state(), State::Backup);
+        let down = instance.active_down_interval();
+        assert_eq!(instance.poll_timeout(), Some(later + down));
+        instance.handle_timeout(later + down);
+        let (_, last) = instance.last_transition().unwrap();
+        assert_eq!(last.reason, Reason::NothingHeard);
+    }
+}
+
 #[test]
 fn priority_0_shortens_the_wait_to_the_skew_time() {
     let start = Instant::now();
@@ -187,6 +212,23 @@ fn priority_0_shortens_the_wait_to_the_skew_time() {
         last,
         transition(State::Backup, State::Active, Reason::ActiveLeft)
     );
+}
+
+/// A router that hands over repeats itself with its own interval, which may be shorter than the skew
+/// time here.
+#[test]
+fn priority_0_again_delays_nothing() {
+    let start = Instant::now();
+    let mut instance = backup(150, start);
+    let heard = start + Duration::from_millis(20);
+    for repeated in 0..4 {
+        let now = heard + Duration::from_millis(10) * repeated;
+        hear(&mut instance, now, LARGER, &advert(0)).unwrap();
+    }
+    assert_eq!(instance.poll_timeout(), Some(heard + INTERVAL * 106 / 256));
+    let slept = heard + INTERVAL * 10;
+    hear(&mut instance, slept, LARGER, &advert(0)).unwrap();
+    assert_eq!(instance.poll_timeout(), Some(slept + INTERVAL * 106 / 256));
 }
 
 #[test]
@@ -315,6 +357,26 @@ fn a_handover_stands_aside_until_released() {
         instance.handle_timeout(now);
     }
     assert_eq!(instance.state(), State::Active);
+}
+
+/// Or a router with a short interval would take back from one with a long interval at once.
+#[test]
+fn a_handover_follows_the_interval_of_the_next_active() {
+    let start = Instant::now();
+    let mut instance = active(200, start);
+    let asked = instance.poll_timeout().unwrap();
+    instance.handle_handover(asked, Aside::UntilReleased);
+    let second = Duration::from_secs(1);
+    let slow = Advert {
+        interval: AdvertInterval::new(Version::V3, second).unwrap(),
+        ..advert(150)
+    };
+    hear(&mut instance, asked, LARGER, &slow).unwrap();
+    let ends = instance.poll_timeout().unwrap();
+    instance.handle_timeout(ends);
+    assert_eq!(instance.state(), State::Backup);
+    let down = second * 3 + second * 56 / 256;
+    assert_eq!(instance.poll_timeout(), Some(ends + down));
 }
 
 #[test]
