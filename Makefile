@@ -2,8 +2,9 @@
 # Neither needs root, except tests/setup where Debian packages are missing.
 
 CARGO ?= cargo
+SEEDS ?= 100000
 
-.PHONY: demo test setup build check unit lab-host lab-guest ledger fuzz
+.PHONY: demo test setup build check unit lab-host lab-guest ledger fuzz simulate mutants
 
 demo: setup build
 	$(CARGO) run --quiet -p lvs-tests --bin demo
@@ -40,3 +41,12 @@ ledger:
 SECONDS ?= 60
 fuzz: setup
 	fuzz/run $(SECONDS)
+
+# Virtual routers on a bad LAN, on a virtual clock. A seed that fails is printed as a small scenario
+# that `simulate --replay` takes.
+simulate:
+	$(CARGO) run --quiet --profile simulate -p lvs-tests --no-default-features --bin simulate -- --seeds $(SEEDS)
+
+# Whether the simulation finds bugs that are planted.
+mutants:
+	tests/mutants/run

@@ -6,24 +6,48 @@
 //!
 //! A test is a [`case::Case`] in one of the tables of [`cases`]. It asserts on what a client, a
 //! peer or the kernel sees, never on the log of the program under test.
+//!
+//! [`simulation`] is a world of its own: it needs `lvs_proto` only, and is built without the feature
+//! `lab`, that is without all the others, in a fraction of the time.
 
+#[cfg(feature = "lab")]
 pub mod binaries;
+#[cfg(feature = "lab")]
 pub mod bind;
+#[cfg(feature = "lab")]
 pub mod capture;
+#[cfg(feature = "lab")]
 pub mod case;
+#[cfg(feature = "lab")]
 pub mod cases;
+#[cfg(feature = "lab")]
 pub mod demo;
+#[cfg(feature = "lab")]
 pub mod dns;
+#[cfg(feature = "lab")]
 pub mod forwarding;
+#[cfg(feature = "lab")]
 pub mod guest;
+#[cfg(feature = "lab")]
 pub mod http;
+#[cfg(feature = "lab")]
 pub mod inject;
+#[cfg(feature = "lab")]
 pub mod lab;
+#[cfg(feature = "lab")]
 pub mod ledger;
+#[cfg(feature = "lab")]
 pub mod peer;
+#[cfg(feature = "lab")]
 pub mod ping;
+#[cfg(feature = "lab")]
 pub mod responder;
+#[cfg(feature = "lab")]
 pub mod runner;
+#[cfg(feature = "lab")]
 pub mod scenario;
+pub mod simulation;
+#[cfg(feature = "lab")]
 pub mod topology;
+#[cfg(feature = "lab")]
 pub mod traffic;
