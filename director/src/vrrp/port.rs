@@ -40,10 +40,11 @@ pub enum PortError {
 /// Open sockets.
 #[derive(Debug)]
 pub(super) struct Port {
-    /// The interface that adverts come in on.
+    /// The interface that it is on.
     link: Link,
+    /// Where adverts come in.
     socket: VrrpSocket,
-    /// The interface that they go out of, with a virtual MAC.
+    /// Where they go out, with a virtual MAC.
     outlet: Option<(Link, VrrpSocket)>,
     frames: HashMap<u32, PacketSocket>,
 }
@@ -65,9 +66,8 @@ impl Port {
                 }
             })
         };
-        let socket = open(link, mode(settings))?;
-        let outlet = match &settings.virtual_mac {
-            None => None,
+        let (socket, outlet) = match &settings.virtual_mac {
+            None => (open(link, mode(settings))?, None),
             Some(name) => {
                 let wanted = Macvlan {
                     name: name.clone(),
@@ -77,8 +77,16 @@ impl Port {
                 let (own, _) = macvlan::make(route, &wanted)?;
                 virtual_macs.settle(&link.name, name);
                 link::set_up(route, own.index)?;
-                let socket = open(&own, Mode::SendOnly)?;
-                Some((own, socket))
+                // A peer's frames come from the same virtual MAC, so the kernel takes them to the
+                // macvlan that has it and never to the parent (`macvlan_handle_frame()`); unicast
+                // is addressed to the parent's own.
+                let heard_on = match mode(settings) {
+                    Mode::Multicast => &own,
+                    Mode::Unicast | Mode::SendOnly => link,
+                };
+                let socket = open(heard_on, mode(settings))?;
+                let outlet = open(&own, Mode::SendOnly)?;
+                (socket, Some((own, outlet)))
             }
         };
         Ok(Self {
