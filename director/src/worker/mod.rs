@@ -9,7 +9,7 @@ mod queries;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::SigSet;
 use tokio::signal::unix::{SignalKind, signal};
@@ -30,6 +30,9 @@ use crate::vrrp;
 
 /// Queries that wait for an answer.
 const QUERIES: usize = 16;
+
+/// Signals that come within this time are one.
+const SAME_DEMAND: Duration = Duration::from_millis(500);
 
 /// How long hooks may take that tell of the end.
 const LAST_HOOKS: Duration = Duration::from_secs(3);
@@ -97,6 +100,7 @@ async fn serve(
     // Says READY to systemd, where it listens; a failure means that it doesn't.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
 
+    let mut departure = Departure::default();
     loop {
         tokio::select! {
             Some(event) = health_inbox.recv() => {
@@ -138,8 +142,8 @@ async fn serve(
                     }
                 }
             },
-            _ = terminate.recv() => leave(&engine),
-            _ = interrupt.recv() => leave(&engine),
+            _ = terminate.recv() => departure.demand(&engine),
+            _ = interrupt.recv() => departure.demand(&engine),
             _ = &mut vrrp_events.left => break,
         }
     }
@@ -155,11 +159,28 @@ async fn serve(
     Ok(())
 }
 
-/// The peer takes over while everything goes on here; being told twice ends that at once.
-fn leave(engine: &Engine) {
-    info!("leaving");
-    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
-    engine.begin_stop();
+/// Whether and since when this director is leaving.
+#[derive(Default)]
+struct Departure(Option<Instant>);
+
+impl Departure {
+    /// The peer takes over while everything goes on here; being told again ends that at once.
+    ///
+    /// A terminal and some service managers signal the supervisor and the worker, and the supervisor
+    /// passes its own on: what comes close together is one demand.
+    fn demand(&mut self, engine: &Engine) {
+        let now = Instant::now();
+        match self.0 {
+            None => {
+                info!("leaving");
+                let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+                self.0 = Some(now);
+                engine.begin_stop();
+            }
+            Some(first) if now - first >= SAME_DEMAND => engine.begin_stop(),
+            Some(_) => {}
+        }
+    }
 }
 
 fn notice(event: vrrp::TransitionEvent) -> hooks::Notice {
