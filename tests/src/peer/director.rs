@@ -5,7 +5,9 @@ use std::net::{IpAddr, SocketAddr};
 use anyhow::{Result, ensure};
 use nix::sys::signal::Signal;
 
-use super::{Cast, INTERFACE, PATIENCE, Router, Seat, VIRTUAL_ROUTER_ID, VirtualRouter, running};
+use super::{
+    Cast, Family, INTERFACE, PATIENCE, Router, Seat, VIRTUAL_ROUTER_ID, VirtualRouter, running,
+};
 use crate::http;
 use crate::lab::{Host, Mac, Process};
 use crate::topology::{director_file, start_director};
@@ -54,6 +56,10 @@ impl Director {
                 seat.own_address(router),
                 seat.other_address(router)
             ));
+            if router.family == Family::Ipv6 {
+                // What keepalived 2.2 sends such adverts with.
+                yaml.push_str("    minimum_ttl: 64\n");
+            }
         }
         yaml + &format!("metrics: {{ listen: \"{METRICS}\" }}\n")
     }

@@ -166,14 +166,6 @@ impl Router for Frr {
         [0, 0, 0x5e, 0, family, VIRTUAL_ROUTER_ID]
     }
 
-    /// Over IPv6 FRR 8.4 sends the first one by an interface that is still down.
-    fn first_advert_after(&self) -> Duration {
-        match self.router.family {
-            Family::Ipv4 => Duration::ZERO,
-            Family::Ipv6 => self.router.interval,
-        }
-    }
-
     fn start(&mut self, priority: u8) -> Result<()> {
         self.furnish()?;
         self.add_virtual_interface()?;

@@ -189,11 +189,6 @@ pub trait Router: fmt::Debug + Send {
     /// The Ethernet address under which neighbours find the VIP while this router holds it.
     fn mac(&self) -> Mac;
 
-    /// How long after it has become Active its first advert is on the wire.
-    fn first_advert_after(&self) -> Duration {
-        Duration::ZERO
-    }
-
     /// Starts it with this priority; it doesn't run yet, or has ended.
     fn start(&mut self, priority: u8) -> Result<()>;
 
