@@ -6,6 +6,7 @@ use std::sync::{Mutex, Once, PoisonError};
 use std::time::Duration;
 
 use anyhow::Result;
+use serde::{Deserialize, Serialize};
 
 use crate::lab::Lab;
 
@@ -18,6 +19,27 @@ pub enum Needs {
     Ipvs,
 }
 
+/// How a case is run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// Once among all others, at bounds that a busy machine keeps.
+    #[default]
+    Once,
+    /// Again and again, at the bounds that are promised, on a machine that does nothing else.
+    Soak,
+}
+
+impl Mode {
+    /// One of the two values.
+    pub fn choose<T>(self, once: T, soak: T) -> T {
+        match self {
+            Self::Once => once,
+            Self::Soak => soak,
+        }
+    }
+}
+
 /// A test. It fails when its function returns an error or panics.
 #[derive(Clone, Copy, Debug)]
 pub struct Case {
@@ -27,6 +49,8 @@ pub struct Case {
     pub needs: Needs,
     /// It is ended and has failed when it takes longer.
     pub limit: Duration,
+    /// Whether a soak repeats it.
+    pub soaked: bool,
     run: fn(&mut Lab) -> Result<()>,
 }
 
@@ -37,6 +61,7 @@ impl Case {
             name,
             needs: Needs::Namespaces,
             limit: Duration::from_secs(120),
+            soaked: false,
             run,
         }
     }
@@ -53,16 +78,23 @@ impl Case {
         self
     }
 
+    /// The same case, which a soak repeats; [`Lab::mode`] tells it what is asked of it.
+    pub const fn soaked(mut self) -> Self {
+        self.soaked = true;
+        self
+    }
+
     /// Runs the case in a fresh lab.
     ///
     /// # Errors
     /// What failed, followed by the ends of all logs in the lab.
-    pub fn run(&self) -> Result<(), String> {
+    pub fn run(&self, mode: Mode) -> Result<(), String> {
         keep_panics();
         panics().clear();
         // Everything in here is dropped before the result is looked at, the lab included.
         let outcome = catch_unwind(AssertUnwindSafe(|| {
             let mut lab = Lab::new(self.name).map_err(|error| format!("{error:#}"))?;
+            lab.set_mode(mode);
             let outcome = catch_unwind(AssertUnwindSafe(|| (self.run)(&mut lab)));
             let failure = match outcome {
                 Ok(Ok(())) => return Ok(()),
@@ -77,7 +109,7 @@ impl Case {
     /// As [`Case::run`], but ends the whole program when the case exceeds its limit.
     ///
     /// A thread can't be ended, so there is no other way; all processes of the lab end with it.
-    pub(crate) fn run_guarded(&self) -> Result<(), String> {
+    pub(crate) fn run_guarded(&self, mode: Mode) -> Result<(), String> {
         let (finished, watched) = channel::<()>();
         let case = *self;
         let guard = std::thread::spawn(move || {
@@ -89,7 +121,7 @@ impl Case {
                 std::process::exit(101);
             }
         });
-        let outcome = self.run();
+        let outcome = self.run(mode);
         drop(finished);
         // It ends as soon as the channel is closed.
         let _ = guard.join();

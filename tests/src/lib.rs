@@ -25,6 +25,8 @@ pub mod demo;
 #[cfg(feature = "lab")]
 pub mod dns;
 #[cfg(feature = "lab")]
+pub mod figures;
+#[cfg(feature = "lab")]
 pub mod forwarding;
 #[cfg(feature = "lab")]
 pub mod guest;

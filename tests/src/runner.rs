@@ -2,18 +2,25 @@
 //!
 //! Both run their cases one after the other: cases measure time, and two labs on two processors
 //! would disturb each other's measurements.
+//!
+//! With [`RUNS`] in the environment they soak instead: the cases that are meant for it run so often,
+//! at their tight bounds, and a summary of all figures comes last.
 
 use std::io::Write;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use libtest_mimic::{Arguments, Failed, Trial};
 
-use crate::case::{Case, Needs};
+use crate::case::{Case, Mode, Needs};
 use crate::cases;
+use crate::figures::{self, Figure, Summary};
 use crate::guest::{self, Guest, Request};
 use crate::lab;
+
+/// How often a soak repeats each case.
+pub const RUNS: &str = "LVS_SOAK_RUNS";
 
 /// The program `host`: all cases that need nothing but namespaces, and trials of its own.
 pub fn host(own: Vec<Trial>) -> ExitCode {
@@ -25,8 +32,15 @@ pub fn host(own: Vec<Trial>) -> ExitCode {
         return ExitCode::FAILURE;
     }
     arguments.test_threads = Some(1);
-    let trials = selection(Needs::Namespaces).map(here).chain(own).collect();
-    libtest_mimic::run(&arguments, trials).exit_code()
+    let plan = match Plan::from_environment() {
+        Ok(plan) => plan,
+        Err(error) => return report(Err(error)),
+    };
+    let mut trials = plan.trials(Needs::Namespaces, run_here);
+    if plan.mode == Mode::Once {
+        trials.extend(own);
+    }
+    plan.conclude(&arguments, trials)
 }
 
 /// The program `guest`: all cases that need IPVS.
@@ -36,6 +50,10 @@ pub fn guest() -> ExitCode {
     }
     let mut arguments = Arguments::from_args();
     arguments.test_threads = Some(1);
+    let plan = match Plan::from_environment() {
+        Ok(plan) => plan,
+        Err(error) => return report(Err(error)),
+    };
     let on_this_kernel = guest::ipvs_is_here();
     if on_this_kernel
         && !arguments.list
@@ -43,22 +61,78 @@ pub fn guest() -> ExitCode {
     {
         return report(Err(error));
     }
-    let machine = Arc::new(Mutex::new(Machine::Off));
-    let trials = selection(Needs::Ipvs)
-        .map(|case| {
-            if on_this_kernel {
-                return here(case);
+    let machine = Mutex::new(Machine::Off);
+    let trials = plan.trials(Needs::Ipvs, move |case, mode| {
+        if on_this_kernel {
+            return run_here(case, mode);
+        }
+        let mut machine = machine.lock().unwrap_or_else(PoisonError::into_inner);
+        let (failure, figures) = machine
+            .run(case, mode)
+            .unwrap_or_else(|error| (Some(format!("{error:#}")), Vec::new()));
+        (failure.map_or(Ok(()), Err), figures)
+    });
+    plan.conclude(&arguments, trials)
+}
+
+/// Which cases run, and how often.
+struct Plan {
+    mode: Mode,
+    runs: usize,
+    summary: Arc<Mutex<Summary>>,
+}
+
+impl Plan {
+    fn from_environment() -> Result<Self> {
+        let (mode, runs) = match std::env::var(RUNS) {
+            Err(_) => (Mode::Once, 1),
+            Ok(runs) => {
+                let runs = runs.parse().with_context(|| format!("{RUNS}={runs}"))?;
+                (Mode::Soak, runs)
             }
-            let machine = machine.clone();
-            Trial::test(case.name, move || {
-                let mut machine = machine.lock().unwrap_or_else(PoisonError::into_inner);
-                machine
-                    .run(case)
-                    .map_err(|error| Failed::from(format!("{error:#}")))
-            })
+        };
+        Ok(Self {
+            mode,
+            runs,
+            summary: Arc::default(),
         })
-        .collect();
-    libtest_mimic::run(&arguments, trials).exit_code()
+    }
+
+    /// A trial for each run of each case.
+    fn trials(
+        &self,
+        needs: Needs,
+        run: impl Fn(&Case, Mode) -> (Result<(), String>, Vec<Figure>) + Send + Sync + 'static,
+    ) -> Vec<Trial> {
+        let run = Arc::new(run);
+        let mut trials = Vec::new();
+        for case in cases::all() {
+            if case.needs != needs || (self.mode == Mode::Soak && !case.soaked) {
+                continue;
+            }
+            for _ in 0..self.runs {
+                let (mode, run) = (self.mode, Arc::clone(&run));
+                let summary = Arc::clone(&self.summary);
+                trials.push(Trial::test(case.name, move || {
+                    let (outcome, figures) = run(case, mode);
+                    let mut summary = summary.lock().unwrap_or_else(PoisonError::into_inner);
+                    summary.add(case.name, figures);
+                    outcome.map_err(Failed::from)
+                }));
+            }
+        }
+        trials
+    }
+
+    /// Runs them; a soak ends with its summary.
+    fn conclude(&self, arguments: &Arguments, trials: Vec<Trial>) -> ExitCode {
+        let conclusion = libtest_mimic::run(arguments, trials);
+        if self.mode == Mode::Soak && !arguments.list {
+            let summary = self.summary.lock().unwrap_or_else(PoisonError::into_inner);
+            print!("{summary}");
+        }
+        conclusion.exit_code()
+    }
 }
 
 /// The guest, booted when the first case needs it.
@@ -70,7 +144,7 @@ enum Machine {
 }
 
 impl Machine {
-    fn run(&mut self, case: &Case) -> Result<()> {
+    fn run(&mut self, case: &Case, mode: Mode) -> Result<(Option<String>, Vec<Figure>)> {
         if let Self::Off = self {
             *self = match Guest::boot() {
                 Ok(guest) => Self::Running(guest),
@@ -84,37 +158,31 @@ impl Machine {
         };
         let request = Request::Run {
             case: case.name.into(),
+            mode,
         };
         let outcome = guest.ask(&request, case.limit, |text| eprint!("{text}"));
-        match outcome {
-            Ok(None) => Ok(()),
-            Ok(Some(failure)) => bail!("{failure}"),
-            Err(error) => {
-                // It hangs or is gone; the next case gets a fresh one.
-                *self = Self::Off;
-                Err(error)
-            }
+        if outcome.is_err() {
+            // It hangs or is gone; the next case gets a fresh one.
+            *self = Self::Off;
         }
+        outcome
     }
 }
 
 /// Inside the guest: runs a case and says what went wrong.
 fn run_inside(request: Request) -> Option<String> {
     match request {
-        Request::Run { case } => match cases::all().find(|known| known.name == case) {
-            Some(case) => case.run().err(),
+        Request::Run { case, mode } => match cases::all().find(|known| known.name == case) {
+            Some(case) => case.run(mode).err(),
             None => Some(format!("no case {case}: is the test program stale?")),
         },
         Request::Demo { .. } => Some("this program has no demo".into()),
     }
 }
 
-fn selection(needs: Needs) -> impl Iterator<Item = &'static Case> {
-    cases::all().filter(move |case| case.needs == needs)
-}
-
-fn here(case: &'static Case) -> Trial {
-    Trial::test(case.name, || case.run_guarded().map_err(Failed::from))
+fn run_here(case: &Case, mode: Mode) -> (Result<(), String>, Vec<Figure>) {
+    let outcome = case.run_guarded(mode);
+    (outcome, figures::take())
 }
 
 fn report(outcome: Result<()>) -> ExitCode {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::{Failed, Trial};
-use lvs_tests::case::Case;
+use lvs_tests::case::{Case, Mode};
 use lvs_tests::lab::{self, Lab, wait_until};
 use lvs_tests::{binaries, runner};
 use nix::sys::signal::{Signal, kill};
@@ -50,7 +50,7 @@ fn a_panicking_case_leaves_nothing() -> Result<()> {
         start_sleepers(lab)?;
         panic!("on purpose");
     }
-    let failure = Case::new("ending::panics", panics).run().err();
+    let failure = Case::new("ending::panics", panics).run(Mode::Once).err();
     let failure = failure.context("the case passed")?;
     ensure!(failure.contains("on purpose"), "{failure}");
     ensure!(

@@ -38,7 +38,7 @@ fn run() -> Result<()> {
         return tell(&mut stdout(), terminal);
     }
     let mut guest = Guest::boot()?;
-    let failure = guest.ask(&Request::Demo { terminal }, LIMIT, |text| {
+    let (failure, _) = guest.ask(&Request::Demo { terminal }, LIMIT, |text| {
         print!("{text}");
         // Without its terminal the demo has nobody to tell.
         let _ = stdout().flush();

@@ -15,6 +15,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 
+use crate::case::Mode;
+use crate::figures::{self, Figure};
 use crate::{binaries, lab};
 
 /// How long the guest may take from power to the first word of its program: ten times what it
@@ -33,6 +35,8 @@ pub enum Request {
     Run {
         /// The name.
         case: String,
+        /// How.
+        mode: Mode,
     },
     /// Play the demo.
     Demo {
@@ -53,6 +57,8 @@ pub enum Reply {
     Ended {
         /// What went wrong, if anything did.
         failure: Option<String>,
+        /// What was measured.
+        figures: Vec<Figure>,
     },
 }
 
@@ -116,7 +122,7 @@ impl Guest {
 
     /// Sends a request and waits for its end; `output` gets what is printed meanwhile.
     ///
-    /// Returns what went wrong inside, or `None` when all went well.
+    /// Returns what went wrong inside, or `None` when all went well, and what was measured.
     ///
     /// # Errors
     /// When the guest ends or `limit` passes before; the guest is of no use then.
@@ -125,12 +131,12 @@ impl Guest {
         request: &Request,
         limit: Duration,
         mut output: impl FnMut(&str),
-    ) -> Result<Option<String>> {
+    ) -> Result<(Option<String>, Vec<Figure>)> {
         self.write(&format!("{}\n", serde_json::to_string(request)?))?;
         let deadline = Instant::now() + limit;
         loop {
             match self.next(deadline)? {
-                Reply::Ended { failure } => return Ok(failure),
+                Reply::Ended { failure, figures } => return Ok((failure, figures)),
                 Reply::Output(text) => output(&text),
                 Reply::Ready => {}
             }
@@ -190,7 +196,8 @@ pub fn serve(mut run: impl FnMut(Request) -> Option<String>) -> Result<()> {
     for line in io::stdin().lock().lines() {
         let request = serde_json::from_str(&line?).context("a malformed request")?;
         let failure = run(request);
-        send(&Reply::Ended { failure })?;
+        let figures = figures::take();
+        send(&Reply::Ended { failure, figures })?;
     }
     Ok(())
 }

@@ -28,6 +28,7 @@ pub use wire::Mac;
 use self::host::Port;
 use self::wire::Forwarding;
 use crate::binaries::target_directory;
+use crate::case::Mode;
 
 /// Ending a lab kills all processes of the PID namespace: two at a time would end each other.
 static ONE_LAB: Mutex<()> = Mutex::new(());
@@ -45,6 +46,7 @@ pub struct Lab {
     hosts: BTreeMap<String, Host>,
     switches: Host,
     interfaces: u16,
+    mode: Mode,
     _one_lab: MutexGuard<'static, ()>,
 }
 
@@ -67,8 +69,18 @@ impl Lab {
             hosts: BTreeMap::new(),
             switches,
             interfaces: 0,
+            mode: Mode::default(),
             _one_lab: one_lab,
         })
+    }
+
+    /// How the case that this lab is for is run.
+    pub fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    pub(crate) fn set_mode(&mut self, mode: Mode) {
+        self.mode = mode;
     }
 
     /// Adds a host. Its name is its host name and the name of its network namespace.

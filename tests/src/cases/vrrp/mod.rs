@@ -11,6 +11,7 @@ mod leaving;
 mod migration;
 mod pair;
 mod rejection;
+mod steady;
 mod upkeep;
 
 use std::time::Duration;
@@ -39,6 +40,17 @@ pub(super) const CASES: &[Case] = &[
         "vrrp::the_larger_address_wins_a_tie",
         failover::the_larger_address_wins_a_tie,
     ),
+    Case::new(
+        "vrrp::nobody_fails_over_without_a_cause",
+        steady::nobody_fails_over_without_a_cause,
+    )
+    .within(Duration::from_secs(180))
+    .soaked(),
+    Case::new(
+        "vrrp::a_crash_is_answered_in_time",
+        steady::a_crash_is_answered_in_time,
+    )
+    .soaked(),
     Case::new("vrrp::sigterm_hands_over", leaving::sigterm_hands_over),
     Case::new(
         "vrrp::a_killed_worker_leaves_nothing",

@@ -3,10 +3,11 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 
 use crate::capture::{Advert, Capture};
 use crate::cases::metrics::Scrape;
+pub(super) use crate::figures::within;
 use crate::lab::{Host, Lab, Process, wait_until};
 use crate::peer::VirtualRouter;
 use crate::scenario::PATIENCE;
@@ -25,6 +26,7 @@ pub(super) struct Settings {
     pub(super) interval: Duration,
     pub(super) priorities: [u8; 2],
     pub(super) password: Option<&'static str>,
+    pub(super) preempt: bool,
 }
 
 impl Settings {
@@ -34,6 +36,7 @@ impl Settings {
         interval: Duration::from_millis(100),
         priorities: [200, 150],
         password: None,
+        preempt: true,
     };
 
     /// Version 2 with a password and an advert a second.
@@ -51,6 +54,7 @@ impl Settings {
             interval,
             priorities: [first, second],
             password,
+            preempt,
         } = self;
         let authentication = password.map_or_else(String::new, |password| {
             format!("    authentication: {{ password: {password} }}\n")
@@ -58,7 +62,8 @@ impl Settings {
         format!(
             "vrrp:\n  - name: dns\n    interface: eth2\n    virtual_router_id: 50\n    \
              version: {version}\n    priority: {{ ds1: {first}, ds2: {second} }}\n    \
-             advert_interval: {}ms\n    addresses: [{VIP}/24]\n{authentication}\
+             advert_interval: {}ms\n    preempt: {preempt}\n    addresses: [{VIP}/24]\n\
+             {authentication}\
              metrics: {{ listen: \"127.0.0.1:9712\" }}\n",
             interval.as_millis()
         )
@@ -180,16 +185,4 @@ pub(super) fn first_advert(
         .next()
         .with_context(|| format!("no advert of {source} with priority {priority}"))?;
     Ok(at)
-}
-
-/// Fails when `took` is longer than `limit`, and prints it otherwise.
-pub(super) fn within(what: &str, took: Duration, limit: Duration) -> Result<()> {
-    let milliseconds = |time: Duration| time.as_secs_f64() * 1e3;
-    println!(
-        "measured: {what}: {:.1} ms (at most {:.1} ms)",
-        milliseconds(took),
-        milliseconds(limit)
-    );
-    ensure!(took <= limit, "{what}: {took:?}, at most {limit:?}");
-    Ok(())
 }
