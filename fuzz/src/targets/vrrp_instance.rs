@@ -18,6 +18,8 @@ use crate::bytes::{Bytes, bit};
 
 /// Events of one run; more show nothing new.
 const MOST_EVENTS: usize = 200;
+/// The event that time passes and nobody looks at the timers.
+const STOPPED: u8 = 1;
 
 /// Seven bytes that make a configuration, then events until the bytes end.
 pub(super) fn run(data: &[u8]) {
@@ -42,6 +44,8 @@ struct World {
     /// What the actions put on the machine.
     addresses: bool,
     last_message: Vec<u8>,
+    /// Whether this event met an Active that was stopped for too long.
+    stalled: bool,
 }
 
 impl World {
@@ -54,12 +58,20 @@ impl World {
             wall: SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000),
             addresses: false,
             last_message: Vec::new(),
+            stalled: false,
         }
     }
 
+    /// What was queued while this router was stopped comes before any timer.
     fn event(&mut self, bytes: &mut Bytes<'_>) {
+        let mut event = bytes.byte() % 16;
+        while event == STOPPED && !bytes.is_empty() {
+            self.pass(Duration::from_millis(bytes.word().into()));
+            event = bytes.byte() % 16;
+        }
+        self.stalled = self.instance.has_stalled(self.now);
         let now = self.now;
-        match bytes.byte() % 16 {
+        match event {
             0 => {
                 let found = bit(bytes.byte(), 0) && self.instance.state() == State::Initialize;
                 if self.instance.state() == State::Initialize {
@@ -67,7 +79,7 @@ impl World {
                     self.instance.handle_start(now, found);
                 }
             }
-            1 => self.pass(Duration::from_millis(bytes.word().into())),
+            STOPPED => {}
             2 => self.pass_to_deadline(Duration::ZERO),
             3 => self.pass_to_deadline(Duration::from_millis(bytes.byte().into())),
             4..=6 => self.hear_advert(bytes),
@@ -107,12 +119,13 @@ impl World {
     fn pass(&mut self, time: Duration) {
         self.now += time;
         self.wall += time;
-        self.instance.handle_timeout(self.now);
     }
 
     fn pass_to_deadline(&mut self, late: Duration) {
         if let Some(deadline) = self.instance.poll_timeout() {
             self.pass(deadline.saturating_duration_since(self.now) + late);
+            self.stalled |= self.instance.has_stalled(self.now);
+            self.instance.handle_timeout(self.now);
         }
     }
 
@@ -217,17 +230,12 @@ impl World {
         }
     }
 
-    /// Carries the actions out, and compares what the instance says of itself.
+    /// Compares what the instance says of itself, after every event and after the timers.
     fn check(&mut self) {
-        while let Some(action) = self.instance.poll_action() {
-            match action {
-                Action::SendAdvert(advert) => self.check_advert(&advert),
-                Action::AddAddresses => self.addresses = true,
-                Action::RemoveAddresses => self.addresses = false,
-                Action::Announce => assert!(self.addresses, "announced what it doesn't have"),
-                Action::Report(_) | Action::HandoverUnanswered => {}
-            }
-        }
+        self.carry_out();
+        self.instance.handle_timeout(self.now);
+        self.carry_out();
+        self.stalled = false;
         let (state, ownership) = (self.instance.state(), self.instance.ownership());
         assert_eq!(
             self.addresses,
@@ -248,17 +256,25 @@ impl World {
             state == State::Fault,
             self.instance.faults().next().is_some() && state != State::Initialize
         );
-        self.instance.handle_timeout(self.now);
-        assert!(
-            self.instance
-                .poll_timeout()
-                .is_none_or(|next| next > self.now)
-        );
+        assert!(deadline.is_none_or(|next| next > self.now), "overdue");
         assert!(!self.instance.has_stalled(self.now));
+    }
+
+    fn carry_out(&mut self) {
+        while let Some(action) = self.instance.poll_action() {
+            match action {
+                Action::SendAdvert(advert) => self.check_advert(&advert),
+                Action::AddAddresses => self.addresses = true,
+                Action::RemoveAddresses => self.addresses = false,
+                Action::Announce => assert!(self.addresses, "announced what it doesn't have"),
+                Action::Report(_) | Action::HandoverUnanswered => {}
+            }
+        }
     }
 
     /// What is sent, a peer can read, and it says what was meant.
     fn check_advert(&mut self, advert: &Advert) {
+        assert!(!self.stalled, "another router has taken over meanwhile");
         let own = self.instance.configuration().clone();
         for destination in own.destinations() {
             let message = self.instance.encode(advert, destination, self.wall);
