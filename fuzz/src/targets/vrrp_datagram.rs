@@ -17,8 +17,8 @@ pub(super) fn run(data: &[u8]) {
     let Some((&switches, message)) = data.split_first() else {
         return;
     };
-    let [whole_packet, ipv6, repaired, message_only, sealed] =
-        [0, 1, 2, 3, 4].map(|n| bit(switches, n));
+    let [whole_packet, ipv6, repaired, message_only, sealed, fitted] =
+        [0, 1, 2, 3, 4, 5].map(|number| bit(switches, number));
     if whole_packet {
         if let Ok(datagram) = Datagram::from_ipv4_packet(message) {
             check(&datagram);
@@ -27,6 +27,9 @@ pub(super) fn run(data: &[u8]) {
     }
     let [source, destination] = if ipv6 { IPV6 } else { IPV4 };
     let mut message = message.to_vec();
+    if fitted {
+        fit(&mut message, Family::of(source));
+    }
     if sealed && message.len() >= HEADER_LENGTH {
         check_seal(&mut message, source);
     }
@@ -122,6 +125,21 @@ fn check_seal(message: &mut Vec<u8>, source: IpAddr) {
     let mut verify = || verifier.verify(message, pdu_length, source, wall);
     assert_eq!(verify(), Ok(Origin::Proven));
     assert_eq!(verify(), Err(hmac::Failure::Replayed));
+}
+
+/// Makes the count of addresses that of the addresses, and cuts what is over.
+fn fit(message: &mut Vec<u8>, family: Family) {
+    let (length, data) = match (family, message.first().map_or(0, |first| first >> 4)) {
+        (Family::Ipv6, _) => (16, 0),
+        (Family::Ipv4, 2) => (4, 8),
+        (Family::Ipv4, _) => (4, 0),
+    };
+    let Some(rest) = message.len().checked_sub(HEADER_LENGTH + data) else {
+        return;
+    };
+    let count = (rest / length).min(255);
+    message[3] = count as u8;
+    message.truncate(HEADER_LENGTH + count * length + data);
 }
 
 /// Writes the checksum of the part of a message that it covers, as far as there is one.
