@@ -91,11 +91,14 @@ pub fn list(connection: &mut Connection) -> Result<Vec<Link>, Error> {
 
 /// Sets an interface up (`IFF_UP`), which one that is up already doesn't mind.
 pub fn set_up(connection: &mut Connection, interface_index: u32) -> Result<(), Error> {
-    let mut message = LinkMessage::default();
-    message.header.index = interface_index;
-    message.header.flags = LinkFlags::Up;
-    message.header.change_mask = LinkFlags::Up;
-    change(connection, libc::RTM_SETLINK, &message).map_err(refused("set up", interface_index))
+    set_flags(connection, interface_index, LinkFlags::Up)
+        .map_err(refused("set up", interface_index))
+}
+
+/// Sets an interface down, which one that is down already doesn't mind. Its IPv6 addresses go.
+pub fn set_down(connection: &mut Connection, interface_index: u32) -> Result<(), Error> {
+    set_flags(connection, interface_index, LinkFlags::empty())
+        .map_err(refused("set down", interface_index))
 }
 
 /// Keeps the kernel from giving an interface that isn't up yet a link-local IPv6 address
@@ -195,6 +198,18 @@ pub(crate) fn malformed(name: &str) -> Error {
         name: name.into(),
         reason: netlink::Error::Malformed("a link message"),
     }
+}
+
+fn set_flags(
+    connection: &mut Connection,
+    interface_index: u32,
+    flags: LinkFlags,
+) -> Result<(), netlink::Error> {
+    let mut message = LinkMessage::default();
+    message.header.index = interface_index;
+    message.header.flags = flags;
+    message.header.change_mask = LinkFlags::Up;
+    change(connection, libc::RTM_SETLINK, &message)
 }
 
 fn change(

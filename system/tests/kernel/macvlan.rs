@@ -53,8 +53,15 @@ fn is_made_once_and_deleted() {
     let (made, outcome) = macvlan::make(&mut route, &macvlan).unwrap();
     assert_eq!(outcome, MakeOutcome::Made);
     assert_eq!((made.up, made.hardware_address), (false, VIRTUAL_MAC));
+    for _ in 0..2 {
+        link::set_up(&mut route, made.index).unwrap();
+        assert!(here.link(NAME).up);
+    }
+    for _ in 0..2 {
+        link::set_down(&mut route, made.index).unwrap();
+        assert!(!here.link(NAME).up);
+    }
     link::set_up(&mut route, made.index).unwrap();
-    assert!(here.link(NAME).up);
 
     let (found, outcome) = macvlan::make(&mut route, &macvlan).unwrap();
     assert_eq!(outcome, MakeOutcome::AlreadyThere);
