@@ -23,11 +23,18 @@ pub enum Oddity {
     Interval,
     /// It was accepted, and its first IPv6 address isn't link-local.
     FirstAddress,
+    /// It was accepted, and comes from an owner of the addresses as we are one.
+    SecondOwner,
 }
 
 impl Oddity {
     /// Those of adverts that are accepted nevertheless.
-    pub const OF_ACCEPTED: [Self; 3] = [Self::Addresses, Self::Interval, Self::FirstAddress];
+    pub const OF_ACCEPTED: [Self; 4] = [
+        Self::Addresses,
+        Self::Interval,
+        Self::FirstAddress,
+        Self::SecondOwner,
+    ];
 
     /// As a metric's label.
     pub fn label(self) -> &'static str {
@@ -36,6 +43,7 @@ impl Oddity {
             Self::Addresses => "addresses",
             Self::Interval => "interval",
             Self::FirstAddress => "first_address",
+            Self::SecondOwner => "second_owner",
         }
     }
 }
@@ -51,6 +59,9 @@ impl fmt::Display for Oddity {
             }
             Self::FirstAddress => formatter
                 .write_str("its first address is not link-local, as RFC 9568 (5.2.9) wants it"),
+            Self::SecondOwner => formatter.write_str(
+                "it says priority 255, as this director does: only one owns the addresses, give the other 1 to 254",
+            ),
         }
     }
 }

@@ -726,6 +726,7 @@ fn oddities(heard: &Heard) -> impl Iterator<Item = Oddity> {
         (heard.addresses_differ, Oddity::Addresses),
         (heard.interval_differs, Oddity::Interval),
         (heard.first_address_not_link_local, Oddity::FirstAddress),
+        (heard.second_owner, Oddity::SecondOwner),
     ]
     .into_iter()
     .filter_map(|(is_odd, oddity)| is_odd.then_some(oddity))

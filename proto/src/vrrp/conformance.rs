@@ -1091,6 +1091,27 @@ mod section_7_3 {
     }
 }
 
+mod section_8_3 {
+    use super::*;
+
+    #[test]
+    fn a_second_owner_is_told() {
+        for family in FAMILIES {
+            for (own, theirs, told) in [
+                (255, 255, true),
+                (255, 254, false),
+                (255, 0, false),
+                (254, 255, false),
+            ] {
+                let own = configuration(family, own);
+                let mut router = Router::started(own.clone());
+                let heard = router.hear(&advert(&own, theirs), lesser(family)).unwrap();
+                assert_eq!(heard.second_owner, told, "{theirs}");
+            }
+        }
+    }
+}
+
 mod section_8_4 {
     use super::*;
 

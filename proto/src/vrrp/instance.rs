@@ -420,6 +420,8 @@ impl Instance {
                 advert.addresses.first(),
                 Some(IpAddr::V6(first)) if !first.is_unicast_link_local()
             ),
+            second_owner: own.priority == Priority::OWNER
+                && advert.priority == Priority::OWNER.get(),
             form,
             advert,
         })

@@ -209,6 +209,8 @@ pub struct Heard {
     pub interval_differs: bool,
     /// Its first address isn't link-local, which over IPv6 it should be (erratum 8300).
     pub first_address_not_link_local: bool,
+    /// It comes from an owner of the addresses as we are one: one of the two isn't (erratum 8298).
+    pub second_owner: bool,
 }
 
 /// How close to a needless failover this router came in its present state.
