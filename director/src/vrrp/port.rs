@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::iter;
 use std::net::IpAddr;
-use std::os::fd::{AsFd, BorrowedFd};
 
 use lvs_proto::vrrp::{Family, Peers};
 use lvs_proto::{arp, ndp};
@@ -42,11 +42,20 @@ pub enum PortError {
 pub(super) struct Port {
     /// The interface that it is on.
     link: Link,
-    /// Where adverts come in.
     socket: VrrpSocket,
-    /// Where they go out, with a virtual MAC.
-    outlet: Option<(Link, VrrpSocket)>,
+    own: Option<Own>,
     frames: HashMap<u32, PacketSocket>,
+}
+
+/// The interface with the virtual MAC, where adverts go out.
+#[derive(Debug)]
+struct Own {
+    link: Link,
+    sender: VrrpSocket,
+    /// While it is up, the kernel takes frames that come from the same virtual MAC, which are those of
+    /// another Active, to it and never to its parent (`macvlan_handle_frame()`). Unicast is addressed
+    /// to the parent's own.
+    receiver: Option<VrrpSocket>,
 }
 
 impl Port {
@@ -66,8 +75,9 @@ impl Port {
                 }
             })
         };
-        let (socket, outlet) = match &settings.virtual_mac {
-            None => (open(link, mode(settings))?, None),
+        let socket = open(link, mode(settings))?;
+        let own = match &settings.virtual_mac {
+            None => None,
             Some(name) => {
                 let wanted = Macvlan {
                     name: name.clone(),
@@ -76,23 +86,18 @@ impl Port {
                 };
                 let (own, _) = macvlan::make(route, &wanted)?;
                 virtual_macs.settle(&link.name, name);
-                link::set_up(route, own.index)?;
-                // A peer's frames come from the same virtual MAC, so the kernel takes them to the
-                // macvlan that has it and never to the parent (`macvlan_handle_frame()`); unicast
-                // is addressed to the parent's own.
-                let heard_on = match mode(settings) {
-                    Mode::Multicast => &own,
-                    Mode::Unicast | Mode::SendOnly => link,
-                };
-                let socket = open(heard_on, mode(settings))?;
-                let outlet = open(&own, Mode::SendOnly)?;
-                (socket, Some((own, outlet)))
+                let hears = mode(settings) == Mode::Multicast;
+                Some(Own {
+                    sender: open(&own, Mode::SendOnly)?,
+                    receiver: hears.then(|| open(&own, Mode::Multicast)).transpose()?,
+                    link: own,
+                })
             }
         };
         Ok(Self {
             link: link.clone(),
             socket,
-            outlet,
+            own,
             frames: HashMap::new(),
         })
     }
@@ -106,20 +111,36 @@ impl Port {
 
     /// Removes the interface with the virtual MAC.
     pub(super) fn close(self, route: &mut Connection) -> Result<(), link::Error> {
-        match self.outlet {
-            Some((own, _)) => link::delete(route, own.index).map(|_| ()),
+        match self.own {
+            Some(own) => link::delete(route, own.link.index).map(|_| ()),
             None => Ok(()),
         }
     }
 
-    /// The socket to receive with.
-    pub(super) fn socket(&self) -> &VrrpSocket {
-        &self.socket
+    /// Sets the interface with the virtual MAC up, for whoever holds the addresses, or down: a Backup
+    /// discards what is sent to the virtual MAC (RFC 9568, section 6.4.2), and sends nothing from it
+    /// that could draw a switch.
+    pub(super) fn set_up(&mut self, route: &mut Connection, up: bool) -> Result<(), link::Error> {
+        match &self.own {
+            None => Ok(()),
+            Some(own) if up => link::set_up(route, own.link.index),
+            Some(own) => {
+                // A packet socket fails once after its interface was down.
+                self.frames.remove(&own.link.index);
+                link::set_down(route, own.link.index)
+            }
+        }
+    }
+
+    /// The sockets to receive with.
+    pub(super) fn sockets(&self) -> impl Iterator<Item = &VrrpSocket> {
+        let own = self.own.as_ref().and_then(|own| own.receiver.as_ref());
+        iter::once(&self.socket).chain(own)
     }
 
     /// How the supervisor sends what we would.
     pub(super) fn outlet(&self, settings: &Settings) -> Outlet {
-        let link = self.outlet.as_ref().map_or(&self.link, |(own, _)| own);
+        let link = self.own.as_ref().map_or(&self.link, |own| &own.link);
         Outlet {
             ipv6: settings.family() == Family::Ipv6,
             interface: link.name.clone(),
@@ -129,7 +150,7 @@ impl Port {
 
     /// Sends one message.
     pub(super) fn send(&self, message: &[u8], source: IpAddr, to: IpAddr) -> io::Result<()> {
-        let socket = self.outlet.as_ref().map_or(&self.socket, |(_, own)| own);
+        let socket = self.own.as_ref().map_or(&self.socket, |own| &own.sender);
         socket.send(message, source, to)
     }
 
@@ -154,12 +175,6 @@ impl Port {
                 frames.send(&frame)
             }
         }
-    }
-}
-
-impl AsFd for Port {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
     }
 }
 

@@ -8,6 +8,7 @@ use lvs_proto::vrrp::{
     Instance, Ownership, Priority, Reason, Rejection, State, Transition, VirtualRouterId,
 };
 use lvs_system::netlink::Connection;
+use lvs_system::vrrp_socket::VrrpSocket;
 use lvs_system::watch::Picture;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
@@ -177,6 +178,7 @@ impl Router {
         self.metrics.set_priority(self.instance.priority().get());
         self.apply_faults(now);
         self.instance.handle_start(now, found);
+        self.set_up(hands.route, self.instance.ownership() != Ownership::Absent);
         if self.instance.ownership() == Ownership::Adopting {
             info!(instance = %self.settings.name, "addresses found on the interface: kept until another active router is heard");
             hands.estate.record(&self.settings.name, self.holding());
@@ -447,11 +449,18 @@ impl Router {
     /// Gives the instance every advert that is queued.
     pub(super) fn receive(&mut self, now: Instant) {
         let mut buffer = [0; PACKET_LENGTH];
+        let Some(port) = self.port.take() else {
+            return;
+        };
+        for socket in port.sockets() {
+            self.receive_from(socket, &mut buffer, now);
+        }
+        self.port = Some(port);
+    }
+
+    fn receive_from(&mut self, socket: &VrrpSocket, buffer: &mut [u8], now: Instant) {
         for _ in 0..PACKETS_PER_ROUND {
-            let Some(port) = &self.port else {
-                return;
-            };
-            match port.socket().receive(&mut buffer) {
+            match socket.receive(buffer) {
                 Ok(Some(datagram)) => self.hear(now, &datagram),
                 Ok(None) => return,
                 Err(error) if error.kind() == std::io::ErrorKind::InvalidData => {
@@ -514,6 +523,7 @@ impl Router {
                     // The supervisor must know before the kernel does, or a death in between
                     // would leave the address behind.
                     hands.estate.record(&self.settings.name, self.holding());
+                    self.set_up(hands.route, true);
                     let upkeep = self.keeper.hold(hands.route, now);
                     self.report_failures(&upkeep.failures);
                 }
@@ -521,6 +531,7 @@ impl Router {
                     self.announcer.cancel();
                     let upkeep = self.keeper.release(hands.route, now);
                     self.report_failures(&upkeep.failures);
+                    self.set_up(hands.route, false);
                     hands.estate.record(&self.settings.name, self.holding());
                 }
                 Action::Announce => self.announcer.begin(now, self.keeper.present()),
@@ -544,6 +555,16 @@ impl Router {
         if self.port_due.is_some_and(|due| due <= now) {
             self.open_port(hands, now);
             self.apply_faults(now);
+        }
+    }
+
+    /// Only who holds the addresses may be found by the virtual MAC.
+    fn set_up(&mut self, route: &mut Connection, up: bool) {
+        let Some(port) = &mut self.port else {
+            return;
+        };
+        if let Err(error) = port.set_up(route, up) {
+            warn!(instance = %self.settings.name, %error, "the interface with the virtual MAC is not as it should be");
         }
     }
 

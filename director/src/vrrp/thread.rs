@@ -26,6 +26,7 @@ use tracing::{error, info, warn};
 
 use super::OpenError;
 use super::monitor::{InterfaceEvent, Monitor, Notice};
+use super::port::Port;
 use super::router::{Hands, Router, TransitionEvent};
 use super::virtual_mac::VirtualMacs;
 use crate::address;
@@ -547,7 +548,8 @@ impl Reactor {
             .routers
             .iter()
             .filter_map(Router::port)
-            .map(|port| PollFd::new(port.as_fd(), PollFlags::POLLIN))
+            .flat_map(Port::sockets)
+            .map(|socket| PollFd::new(socket.as_fd(), PollFlags::POLLIN))
             .collect();
         descriptors.push(PollFd::new(self.wake.as_fd(), PollFlags::POLLIN));
         match ppoll(&mut descriptors, timeout, None) {
