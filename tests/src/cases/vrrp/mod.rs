@@ -13,6 +13,7 @@ mod pair;
 mod rejection;
 mod steady;
 mod upkeep;
+mod wire;
 
 use std::time::Duration;
 
@@ -145,6 +146,20 @@ pub(super) const CASES: &[Case] = &[
     Case::new(
         "vrrp::a_renamed_instance_keeps_its_state",
         upkeep::a_renamed_instance_keeps_its_state,
+    ),
+    Case::new(
+        "vrrp::two_actives_with_a_virtual_mac_settle",
+        wire::two_actives_with_a_virtual_mac_settle,
+    ),
+    Case::new("vrrp::the_wire_over_ipv4", wire::over_ipv4),
+    Case::new("vrrp::the_wire_over_ipv6", wire::over_ipv6),
+    Case::new(
+        "vrrp::the_wire_over_ipv4_with_a_virtual_mac",
+        wire::over_ipv4_with_a_virtual_mac,
+    ),
+    Case::new(
+        "vrrp::the_wire_over_ipv6_with_a_virtual_mac",
+        wire::over_ipv6_with_a_virtual_mac,
     ),
 ];
 
