@@ -52,7 +52,7 @@ fuzz: setup
 # Virtual routers on a bad LAN, on a virtual clock. A seed that fails is printed as a small scenario
 # that `simulate --replay` takes.
 simulate:
-	$(CARGO) run --quiet --profile simulate -p lvs-tests --no-default-features --bin simulate -- --seeds $(SEEDS)
+	$(CARGO) run --quiet --profile simulate -p lvs-tests --no-default-features --bin simulate -- --seeds $(SEEDS) --check-table docs/simulation.md
 
 # Whether the simulation finds bugs that are planted.
 mutants:

@@ -1,7 +1,8 @@
 //! Plays many scenarios of virtual routers on a bad LAN, and tells what it finds.
 
 use std::fs;
-use std::path::PathBuf;
+use std::io::{Write, stdout};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -33,22 +34,44 @@ struct Arguments {
     /// Print the table of docs/simulation.md.
     #[arg(long)]
     table: bool,
+    /// First see whether the table in this file is still what `--table` prints.
+    #[arg(long, value_name = "FILE")]
+    check_table: Option<PathBuf>,
 }
 
 fn main() -> Result<ExitCode> {
     let arguments = Arguments::parse();
     if arguments.table {
-        print!("{}", Table::measure());
+        print!("{}", Table::whole());
         return Ok(ExitCode::SUCCESS);
     }
+    if let Some(file) = &arguments.check_table
+        && !has_the_table(file)?
+    {
+        return Ok(ExitCode::FAILURE);
+    }
     if let Some(file) = &arguments.replay {
-        let text = fs::read_to_string(file).with_context(|| file.display().to_string())?;
-        return Ok(play_one(&text.parse()?, true));
+        return Ok(play_one(&read(file)?.parse()?, true));
     }
     if let Some(seed) = arguments.seed {
         return Ok(play_one(&Scenario::random(seed), arguments.story));
     }
     Ok(play_many(arguments.from, arguments.seeds))
+}
+
+fn has_the_table(file: &Path) -> Result<bool> {
+    let table = Table::whole().to_string();
+    if read(file)?.contains(&table) {
+        return Ok(true);
+    }
+    let file = file.display();
+    println!("{file} has another table. If the change is meant, put this one there:");
+    print!("{table}");
+    Ok(false)
+}
+
+fn read(file: &Path) -> Result<String> {
+    fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))
 }
 
 fn play_many(from: u64, seeds: u64) -> ExitCode {
@@ -99,13 +122,14 @@ fn play_one(scenario: &Scenario, whole: bool) -> ExitCode {
 
 /// What is no part of the scenario stands behind `#`, so that all of it can be replayed.
 fn tell(scenario: &Scenario, story: &[String], violation: Option<&Violation>) {
-    print!("{scenario}");
-    println!("#");
+    let mut text = format!("{scenario}#\n");
     for line in story {
-        println!("# {line}");
+        text += &format!("# {line}\n");
     }
-    match violation {
-        Some(violation) => println!("# VIOLATED at {violation}"),
-        None => println!("# All holds."),
-    }
+    text += &match violation {
+        Some(violation) => format!("# VIOLATED at {violation}\n"),
+        None => "# All holds.\n".into(),
+    };
+    // Who stops reading has read enough.
+    let _ = stdout().write_all(text.as_bytes());
 }

@@ -37,7 +37,7 @@ pub enum Invariant {
     HeldByRight,
     /// Adopting ends within the active-down interval.
     AdoptingEnds,
-    /// Handing over ends: within one and a half intervals, from 1 s to 8 s, and what is on its way.
+    /// Handing over ends: within one and a half intervals, from 1 s to 5 s, and what is on its way.
     HandingOverEnds,
     /// Priority 0 is answered within the skew time.
     LeavingIsAnswered,
@@ -51,6 +51,8 @@ pub enum Invariant {
     BestFirst,
     /// An Active yields to a higher priority, or the same and a larger address, only.
     YieldsToBetter,
+    /// An Active that meets another, lower one announces within a second that the address is here.
+    AnnouncesAgain,
     /// The LAN sends to the Active.
     LanFollows,
     /// What is planned interrupts nothing: the LAN sends to a router that holds the address.
@@ -127,6 +129,8 @@ struct Record {
     respected: Option<Duration>,
     /// By its own clock: when it must have taken over from a router that left.
     owes_takeover_at: Option<Duration>,
+    /// By its own clock: when it must have announced again.
+    owes_announcement_at: Option<Duration>,
     /// How long it has just slept, knowing it.
     slept: Option<Duration>,
 }
@@ -220,13 +224,14 @@ impl Watch {
         self.only_last_step &= knows;
         if let Some(index) = view.nodes.iter().position(|node| node.number() == number) {
             self.records[index].owes_takeover_at = None;
+            self.records[index].owes_announcement_at = None;
             if matches!(event, RouterEvent::Pause(_) | RouterEvent::Late(_)) {
                 self.records[index].impaired_at = Some(now);
             }
         }
     }
 
-    /// With intervals of more than 8 s a low Backup takes longer than a router that leaves waits.
+    /// With intervals of more than 5 s a low Backup takes longer than a router that leaves waits.
     fn somebody_comes_in_time(&self, nodes: &[&Node]) -> bool {
         nodes
             .iter()
@@ -297,7 +302,8 @@ impl Watch {
                     state = transition.to;
                     self.change(now, index, view, round, *transition);
                 }
-                Deed::Took | Deed::LetGo | Deed::Announced | Deed::Unanswered => {}
+                Deed::Announced => self.records[index].owes_announcement_at = None,
+                Deed::Took | Deed::LetGo | Deed::Unanswered => {}
             }
         }
         let record = &mut self.records[index];
@@ -311,6 +317,9 @@ impl Watch {
         }
         if instance.state() != State::Active {
             record.advertised_at = None;
+        }
+        if instance.ownership() != Ownership::Held {
+            record.owes_announcement_at = None;
         }
     }
 
@@ -336,6 +345,11 @@ impl Watch {
                 }
             } else {
                 record.owes_takeover_at = None;
+                if round.ownership_before == Ownership::Held {
+                    record
+                        .owes_announcement_at
+                        .get_or_insert(clock + BURST_PAUSE);
+                }
                 if *priority >= node.plan.priority.get() {
                     record.respected = Some(clock);
                 }
@@ -428,7 +442,9 @@ impl Watch {
         }
         if let Reason::Preempting { priority, .. } = reason
             && to == State::Active
-            && (priority >= node.plan.priority.get() || !view.may_preempt(node, now))
+            && (priority >= node.plan.priority.get()
+                || !view.may_preempt(node, now)
+                || round.stood_aside && node.plan.priority != Priority::OWNER)
         {
             let own = node.plan.priority;
             let seen = format!("router {number} with priority {own} preempts {priority}");
@@ -581,6 +597,15 @@ impl Watch {
             let number = node.number();
             let seen = format!("router {number} has heard priority 0 and doesn't take over");
             self.report(now, Invariant::LeavingIsAnswered, seen);
+        }
+        let owed = self.records[index].owes_announcement_at;
+        if let Some(owed) = owed
+            && node.latest.is_zero()
+            && node.clock(now) > owed + self.jitter * 2
+        {
+            let number = node.number();
+            let seen = format!("router {number} has met another Active and doesn't announce");
+            self.report(now, Invariant::AnnouncesAgain, seen);
         }
     }
 

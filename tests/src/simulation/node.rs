@@ -53,6 +53,8 @@ pub(super) struct Round {
     /// The priorities of the adverts that it took.
     pub(super) heard: Vec<u8>,
     pub(super) commanded: bool,
+    /// It was to leave a lower Active alone, and nobody released it.
+    pub(super) stood_aside: bool,
     pub(super) deeds: Vec<Deed>,
 }
 
@@ -127,15 +129,19 @@ impl Node {
         }
     }
 
-    /// Whether it takes over from a living Active of lower priority.
-    pub(super) fn may_preempt(&self, epoch: Instant, now: Duration) -> bool {
-        let stands_aside = match self.awake().and_then(Instance::aside) {
+    /// Whether it leaves a lower Active alone because it was asked to.
+    fn stands_aside(&self, epoch: Instant, now: Duration) -> bool {
+        match self.awake().and_then(Instance::aside) {
             Some(Aside::Until(_)) => self.stands_aside_until(epoch) > Some(now),
             Some(Aside::UntilReleased) => true,
             None => false,
-        };
+        }
+    }
+
+    /// Whether it takes over from a living Active of lower priority.
+    pub(super) fn may_preempt(&self, epoch: Instant, now: Duration) -> bool {
         self.plan.priority == Priority::OWNER
-            || (self.plan.preempt && self.is_ready && !stands_aside)
+            || (self.plan.preempt && self.is_ready && !self.stands_aside(epoch, now))
     }
 
     pub(super) fn start(&mut self, epoch: Instant, now: Duration) {
@@ -203,6 +209,7 @@ impl Node {
     pub(super) fn round(&mut self, epoch: Instant, now: Duration) -> Option<Round> {
         let local = epoch + self.clock(now);
         let wall = UNIX_EPOCH + BEGINNING + now;
+        let stood_aside = self.stands_aside(epoch, now);
         let instance = self.instance.as_mut().filter(|_| self.paused.is_none())?;
         let mut round = Round {
             before: instance.state(),
@@ -210,6 +217,7 @@ impl Node {
             ownership_before: instance.ownership(),
             heard: Vec::new(),
             commanded: !self.commands.is_empty(),
+            stood_aside: stood_aside && !self.commands.contains(&RouterEvent::Release),
             deeds: Vec::new(),
         };
         let queued = self.inbox.len().min(PACKETS_PER_ROUND);

@@ -199,9 +199,9 @@ impl Scenario {
     }
 
     /// How long a router that hands over waits to hear another one: one and a half intervals, from
-    /// 1 s to 8 s.
+    /// 1 s to 5 s.
     pub fn handover_patience(&self) -> Duration {
         let patience = self.longest_interval() * 3 / 2;
-        patience.clamp(Duration::from_secs(1), Duration::from_secs(8))
+        patience.clamp(Duration::from_secs(1), Duration::from_secs(5))
     }
 }

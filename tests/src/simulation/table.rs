@@ -16,7 +16,7 @@ use super::story::Story;
 /// How often the Active dies, in each row.
 const CRASHES: u64 = 1_000;
 /// How many intervals the Active is alive and heard, in each row, in that many parts.
-const INTERVALS: u32 = 100_000;
+const INTERVALS: u32 = 50_000;
 const PARTS: u32 = 10;
 
 const INTERVALS_IN_MILLISECONDS: [u64; 3] = [10, 100, 1000];
@@ -39,34 +39,46 @@ struct Row {
 }
 
 impl Table {
-    /// Plays what the table is made of: the same on every machine.
-    pub fn measure() -> Self {
-        let cells: Vec<(u64, u64)> = INTERVALS_IN_MILLISECONDS
+    /// Plays all that the table is made of: the same on every machine.
+    pub fn whole() -> Self {
+        let rows = INTERVALS_IN_MILLISECONDS
             .into_iter()
-            .flat_map(|interval| LOSSES_PER_MILLE.map(|loss| (interval, loss)))
-            .collect();
-        let next = Mutex::new(cells.into_iter().enumerate());
-        let rows = Mutex::new(Vec::new());
+            .flat_map(|interval| LOSSES_PER_MILLE.map(|loss| (interval, loss)));
+        Self::measure(rows.collect())
+    }
+
+    /// Three of its rows, for those who have little time.
+    pub fn sample() -> Self {
+        Self::measure(vec![(10, 200), (100, 50), (1000, 0)])
+    }
+
+    /// The rows as they are printed.
+    pub fn rows(&self) -> impl Iterator<Item = String> + '_ {
+        self.0.iter().map(Row::to_string)
+    }
+
+    fn measure(rows: Vec<(u64, u64)>) -> Self {
+        let next = Mutex::new(rows.into_iter().enumerate());
+        let measured = Mutex::new(Vec::new());
+        let work = || {
+            while let Some((position, (interval, loss))) =
+                next.lock().ok().and_then(|mut rows| rows.next())
+            {
+                let row = Row::measure(Duration::from_millis(interval), loss);
+                if let Ok(mut measured) = measured.lock() {
+                    measured.push((position, row));
+                }
+            }
+        };
         thread::scope(|scope| {
             let processors = thread::available_parallelism().map_or(1, NonZeroUsize::get);
             for _ in 0..processors {
-                scope.spawn(|| {
-                    loop {
-                        let cell = next.lock().ok().and_then(|mut cells| cells.next());
-                        let Some((position, (interval, loss))) = cell else {
-                            return;
-                        };
-                        let row = Row::measure(Duration::from_millis(interval), loss);
-                        if let Ok(mut rows) = rows.lock() {
-                            rows.push((position, row));
-                        }
-                    }
-                });
+                scope.spawn(work);
             }
         });
-        let mut rows = rows.into_inner().unwrap_or_default();
-        rows.sort_by_key(|(position, _)| *position);
-        Self(rows.into_iter().map(|(_, row)| row).collect())
+        let mut measured = measured.into_inner().unwrap_or_default();
+        measured.sort_by_key(|(position, _)| *position);
+        Self(measured.into_iter().map(|(_, row)| row).collect())
     }
 }
 
@@ -100,28 +112,31 @@ impl Row {
     }
 }
 
-/// Markdown.
+/// As Markdown.
 impl fmt::Display for Table {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             out,
-            "| interval | loss | median | p99 | worst | needless failovers per hour |"
+            "| interval | loss | median | p99 | worst | needless per hour |"
         )?;
         writeln!(out, "|---:|---:|---:|---:|---:|---:|")?;
-        for row in &self.0 {
-            let milliseconds = |time: Duration| time.as_secs_f64() * 1000.0;
-            writeln!(
-                out,
-                "| {} ms | {} % | {:.1} ms | {:.1} ms | {:.1} ms | {:.1} |",
-                row.interval.as_millis(),
-                row.loss / 10,
-                milliseconds(row.quantile(500)),
-                milliseconds(row.quantile(990)),
-                milliseconds(row.quantile(1000)),
-                row.needless_rate(),
-            )?;
-        }
-        Ok(())
+        self.0.iter().try_for_each(|row| writeln!(out, "{row}"))
+    }
+}
+
+impl fmt::Display for Row {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let milliseconds = |time: Duration| time.as_secs_f64() * 1000.0;
+        write!(
+            out,
+            "| {} ms | {} % | {:.1} ms | {:.1} ms | {:.1} ms | {:.1} |",
+            self.interval.as_millis(),
+            self.loss / 10,
+            milliseconds(self.quantile(500)),
+            milliseconds(self.quantile(990)),
+            milliseconds(self.quantile(1000)),
+            self.needless_rate(),
+        )
     }
 }
 

@@ -50,3 +50,12 @@ fn a_violation_is_found_made_small_and_replayed() {
     let again: Scenario = small.to_string().parse().unwrap();
     assert_eq!(run(&again, Story::default()).violation, Some(violation));
 }
+
+/// `simulate --check-table` compares all rows.
+#[test]
+fn the_documentation_has_the_table_as_it_is() {
+    let documentation = include_str!("../../../docs/simulation.md");
+    for row in Table::sample().rows() {
+        assert!(documentation.lines().any(|line| line == row), "{row}");
+    }
+}
