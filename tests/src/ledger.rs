@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 use crate::cases;
+use crate::simulation::Invariant;
 
 /// The document, read.
 #[derive(Clone, Debug, Default)]
@@ -282,7 +283,7 @@ impl Evidence {
 
 /// The name of every test of the workspace, as the ledger writes it: `lvs-proto vrrp::tests::name`
 /// for a unit test, `lab theme::name` for a case of the lab, `kernel theme::name` for one of the cases
-/// of `lvs-system` on the kernel's own interfaces.
+/// of `lvs-system` on the kernel's own interfaces, `simulation Name` for an invariant.
 ///
 /// # Errors
 /// A source that can't be read.
@@ -296,6 +297,7 @@ pub fn tests_that_exist() -> Result<BTreeSet<String>> {
     }
     names.extend(cases::all().map(|case| format!("lab {}", case.name)));
     names.extend(kernel_cases()?);
+    names.extend(Invariant::ALL.map(|invariant| format!("simulation {invariant:?}")));
     Ok(names)
 }
 
@@ -548,6 +550,9 @@ mod tests {
             "lvs-tests ledger::tests::tests_are_found_where_they_are",
             "lvs-proto vrrp::timers::tests::missing",
             "lab vrrp::sigterm_hands_over",
+            "kernel vrrp_socket::multicast_and_unicast",
+            "kernel vrrp_socket::missing",
+            "simulation NotTooEarly",
         ] {
             assert_eq!(tests.contains(name), !name.ends_with("missing"), "{name}");
         }

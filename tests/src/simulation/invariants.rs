@@ -61,6 +61,29 @@ pub enum Invariant {
     NeverPanics,
 }
 
+impl Invariant {
+    /// All of them.
+    pub const ALL: [Self; 17] = [
+        Self::OneActive,
+        Self::RightActive,
+        Self::Settled,
+        Self::OnlyTheActiveAdvertises,
+        Self::SilentTooLong,
+        Self::LooksFirst,
+        Self::HeldByRight,
+        Self::AdoptingEnds,
+        Self::HandingOverEnds,
+        Self::LeavingIsAnswered,
+        Self::NotTooEarly,
+        Self::PreemptsByRight,
+        Self::BestFirst,
+        Self::YieldsToBetter,
+        Self::LanFollows,
+        Self::PlannedIsSeamless,
+        Self::NeverPanics,
+    ];
+}
+
 /// Something that must not be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
