@@ -27,8 +27,9 @@ use crate::supervisor::{Estate, Holding, Resignation};
 
 /// Larger than any VRRP packet: 255 IPv6 addresses, trailer and IP header.
 const PACKET_LENGTH: usize = 8192;
-/// Packets read in one round, so that a flood can't keep timers from running.
-const PACKETS_PER_ROUND: usize = 64;
+/// Packets read in one round: more than a socket's buffer holds, so that a timer is believed only
+/// after everything that was queued before it, and few enough that a flood can't keep it from running.
+const PACKETS_PER_ROUND: usize = 512;
 /// How soon sockets that couldn't be opened are tried again.
 const PORT_RETRY: Duration = Duration::from_millis(500);
 
