@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
+use lvs_proto::vrrp::Rejection;
 
 use super::{Target, finish};
 use crate::control::{
@@ -205,7 +206,8 @@ fn problems(instance: &InstanceStatus) -> Vec<String> {
     let rejected = &instance.counters.adverts_rejected;
     let rejected: Vec<String> = rejected
         .iter()
-        .filter(|(_, count)| **count > 0)
+        // Another virtual router on the LAN is nobody's fault.
+        .filter(|(reason, count)| **count > 0 && *reason != Rejection::VirtualRouter.label())
         .map(|(reason, count)| format!("{reason} {count}"))
         .collect();
     if !rejected.is_empty() {

@@ -29,7 +29,7 @@ pub(super) struct VrrpFamilies {
     longest_silence: GaugeVec,
     active_down_interval: GaugeVec,
     longest_lateness: GaugeVec,
-    stall_limit: GaugeVec,
+    lateness_limit: GaugeVec,
 }
 
 impl VrrpFamilies {
@@ -106,9 +106,9 @@ impl VrrpFamilies {
                 "The most that an advert of this router was late, since it is in its state.",
                 instance,
             ),
-            stall_limit: register.seconds(
-                "director_vrrp_stall_limit_seconds",
-                "How long after its last advert an active router steps down by itself.",
+            lateness_limit: register.seconds(
+                "director_vrrp_lateness_limit_seconds",
+                "How late an advert may be before an active router steps down by itself.",
                 instance,
             ),
         }
@@ -151,7 +151,7 @@ impl VrrpFamilies {
             longest_silence: self.longest_silence.with_label_values(&labels),
             active_down_interval: self.active_down_interval.with_label_values(&labels),
             longest_lateness: self.longest_lateness.with_label_values(&labels),
-            stall_limit: self.stall_limit.with_label_values(&labels),
+            lateness_limit: self.lateness_limit.with_label_values(&labels),
         }
     }
 
@@ -177,7 +177,7 @@ impl VrrpFamilies {
             &self.longest_silence,
             &self.active_down_interval,
             &self.longest_lateness,
-            &self.stall_limit,
+            &self.lateness_limit,
         ] {
             let _ = gauge.remove_label_values(&[instance]);
         }
@@ -210,7 +210,7 @@ pub struct VrrpMetrics {
     longest_silence: Gauge,
     active_down_interval: Gauge,
     longest_lateness: Gauge,
-    stall_limit: Gauge,
+    lateness_limit: Gauge,
 }
 
 impl VrrpMetrics {
@@ -287,13 +287,13 @@ impl VrrpMetrics {
     }
 
     /// Shows how close to a needless failover it came, and what that is measured by.
-    pub fn set_margins(&self, margins: Margins, active_down: Duration, stall_limit: Duration) {
+    pub fn set_margins(&self, margins: Margins, active_down: Duration, lateness_limit: Duration) {
         self.longest_silence
             .set(margins.longest_silence.as_secs_f64());
         self.active_down_interval.set(active_down.as_secs_f64());
         self.longest_lateness
             .set(margins.longest_lateness.as_secs_f64());
-        self.stall_limit.set(stall_limit.as_secs_f64());
+        self.lateness_limit.set(lateness_limit.as_secs_f64());
     }
 
     /// What was counted: adverts sent, received, and rejected by reason.

@@ -90,6 +90,9 @@ struct Watched {
     subject: Subject,
     /// What was told last.
     told: Option<Score>,
+    /// It is told again, even if it is the same: a virtual router that was opened anew by a reload
+    /// has heard nothing yet.
+    repeat: bool,
     /// It was without fault since it started.
     has_been_well: bool,
 }
@@ -130,10 +133,15 @@ impl Tracker {
                 .iter()
                 .position(|watched| watched.subject.instance == subject.instance);
             match known.map(|index| previous.swap_remove(index)) {
-                Some(watched) => Watched { subject, ..watched },
+                Some(watched) => Watched {
+                    subject,
+                    repeat: true,
+                    ..watched
+                },
                 None => Watched {
                     subject,
                     told: None,
+                    repeat: false,
                     has_been_well: false,
                 },
             }
@@ -192,13 +200,14 @@ impl Tracker {
             let watched = &self.watched[index];
             let tracked = self.look(watched);
             let score = Score::of(watched.subject.priority, &tracked);
-            if watched.told.as_ref() == Some(&score) {
+            if watched.told.as_ref() == Some(&score) && !watched.repeat {
                 continue;
             }
             let watched = &mut self.watched[index];
             log(watched, &score, &tracked);
             watched.has_been_well |= score.fault.is_none();
             watched.told = Some(score.clone());
+            watched.repeat = false;
             return Some(Event {
                 instance: watched.subject.instance.clone(),
                 priority: score.priority,
@@ -438,6 +447,7 @@ mod tests {
         track.scripts[0].interval = Duration::from_secs(10);
         track.scripts[0].timeout = Duration::from_secs(10);
         tracker.configure(vec![subject("dns", 200, track)]);
+        assert_eq!(next(&mut tracker).await, told("dns", 200, None));
         assert!(is_quiet(&mut tracker).await);
         assert_eq!(tracker.tracked("dns")[0].condition, Condition::Unknown);
         let fails = "script upstream fails";
@@ -476,6 +486,7 @@ mod tests {
         assert_eq!(next(&mut tracker).await, told("dns", 200, None));
         assert_eq!(next(&mut tracker).await, told("dns", 180, None));
         tracker.configure(vec![subject("dns", 200, track.clone())]);
+        assert_eq!(next(&mut tracker).await, told("dns", 180, None));
         assert!(is_quiet(&mut tracker).await);
         // The priority and the weight change, the script does not.
         track.scripts[0].effect = Effect::Weight(weight(-30));
@@ -486,6 +497,7 @@ mod tests {
         track.scripts[0].command = vec!["/bin/true".to_owned()];
         tracker.configure(vec![subject("dns", 150, track)]);
         assert_eq!(tracker.tracked("dns")[0].condition, Condition::Failing);
+        assert_eq!(next(&mut tracker).await, told("dns", 120, None));
         assert_eq!(next(&mut tracker).await, told("dns", 150, None));
         tracker.configure(Vec::new());
         assert!(tracker.scripts.is_empty());

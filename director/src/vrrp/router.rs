@@ -290,9 +290,6 @@ impl Router {
         if self.instance.ownership() != Ownership::Absent {
             hands.estate.record(&self.settings.name, self.holding());
         }
-        if previous.name != self.settings.name {
-            hands.estate.record(&previous.name, None);
-        }
     }
 
     /// The machine has changed around it.
@@ -321,9 +318,18 @@ impl Router {
             self.instance.handle_configuration(now, configuration);
         }
         let addresses = VirtualAddresses::new(self.surroundings.place(&self.settings));
+        let moved = *self.keeper.addresses() != addresses;
         let abandoned = self.keeper.replace(addresses);
-        if self.keeper.is_holding() {
+        if self.keeper.is_holding() && moved {
+            // As ever, the supervisor knows first.
+            hands.estate.record(&self.settings.name, self.holding());
             self.report_failures(&abandoned.remove(hands.route));
+            let upkeep = self.keeper.look(hands.route, now);
+            self.report_failures(&upkeep.failures);
+            if self.instance.state() == State::Active {
+                self.announcer.begin(now, self.keeper.present());
+            }
+        } else if self.keeper.is_holding() {
             self.look_after_addresses(hands, now);
         }
         self.apply_faults(now);
@@ -427,12 +433,17 @@ impl Router {
             }),
             lateness: (instance.state() == State::Active).then(|| Margin {
                 longest: margins.longest_lateness,
-                limit: instance.stall_limit() - configuration.interval.get(),
+                limit: self.lateness_limit(),
             }),
             tracked: Vec::new(),
             faults: instance.faults().map(|fault| fault.to_string()).collect(),
             counters: self.counters(),
         }
+    }
+
+    /// How late an advert may be before this router steps down.
+    fn lateness_limit(&self) -> Duration {
+        self.instance.stall_limit() - self.instance.configuration().interval.get()
     }
 
     fn counters(&self) -> Counters {
@@ -527,6 +538,9 @@ impl Router {
                     self.set_up(hands.route, true);
                     let upkeep = self.keeper.hold(hands.route, now);
                     self.report_failures(&upkeep.failures);
+                    // Many addresses may take longer than the others wait: who came in meanwhile?
+                    self.instance.handle_delay(now, Instant::now());
+                    self.receive(Instant::now());
                 }
                 Action::RemoveAddresses => {
                     self.announcer.cancel();
@@ -548,7 +562,7 @@ impl Router {
         self.metrics.set_margins(
             self.instance.margins(),
             self.instance.active_down_interval(),
-            self.instance.stall_limit(),
+            self.lateness_limit(),
         );
         if self.keeper.due().is_some_and(|due| due <= now) {
             self.look_after_addresses(hands, now);

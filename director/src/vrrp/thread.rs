@@ -324,16 +324,18 @@ impl Reactor {
         }
         self.introduce_siblings();
         loop {
+            // Some commands take their time.
+            self.take_commands();
             // What is queued is read before a timer is believed.
             for router in &mut self.routers {
                 router.receive(Instant::now());
             }
-            self.take_commands();
             let now = Instant::now();
+            self.with_groups(|members| group::leash(now, members));
             for router in &mut self.routers {
                 router.instance().handle_timeout(now);
             }
-            self.keep_groups_together(now);
+            self.with_groups(|members| group::keep_together(now, members));
             for router in &mut self.routers {
                 router.act(&mut hands!(self), now);
             }
@@ -454,7 +456,8 @@ impl Reactor {
         aside: Option<Duration>,
         outcome: oneshot::Sender<HandoverOutcome>,
     ) {
-        let aside = aside.map_or(Aside::UntilReleased, |time| Aside::Until(now + time));
+        let until = aside.and_then(|time| now.checked_add(time));
+        let aside = until.map_or(Aside::UntilReleased, Aside::Until);
         let Some(router) = named(&mut self.routers, instance) else {
             // Dropping the sender says so.
             return;
@@ -483,6 +486,11 @@ impl Reactor {
                 )?);
             }
         }
+        let names: Vec<String> = self
+            .routers
+            .iter()
+            .map(|one| one.name().to_owned())
+            .collect();
         let mut kept = Vec::new();
         for mut router in std::mem::take(&mut self.routers) {
             match instances.iter().find(|settings| router.continues(settings)) {
@@ -504,6 +512,12 @@ impl Reactor {
             kept.push(router);
         }
         self.routers = kept;
+        // Only now, for names may have been swapped.
+        for name in names {
+            if named(&mut self.routers, &name).is_none() {
+                self.estate.record(&name, None);
+            }
+        }
         self.introduce_siblings();
         self.monitor.set_instances(instances.to_vec());
         Ok(())
@@ -528,15 +542,17 @@ impl Reactor {
         }
     }
 
-    fn keep_groups_together(&mut self, now: Instant) {
+    /// Does something for every group. A router without one is alone in its own.
+    fn with_groups(&mut self, mut with: impl FnMut(&mut [&mut Instance])) {
         let mut groups: BTreeMap<String, Vec<&mut Instance>> = BTreeMap::new();
         for router in &mut self.routers {
-            if let Some(group) = router.group().map(str::to_owned) {
-                groups.entry(group).or_default().push(router.instance());
+            match router.group().map(str::to_owned) {
+                Some(group) => groups.entry(group).or_default().push(router.instance()),
+                None => with(&mut [router.instance()]),
             }
         }
         for members in groups.values_mut() {
-            group::keep_together(now, members);
+            with(members);
         }
     }
 

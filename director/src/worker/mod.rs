@@ -85,7 +85,7 @@ async fn serve(
     for (interface, up) in routers.carriers() {
         tracker.interface_changed(interface, up);
     }
-    // Nothing was changed so far; from here on nothing fails.
+    // Nothing that others see was changed so far; from here on nothing fails.
     let mut scrapes = Scrapes::new(Arc::clone(&metrics));
     scrapes.listen(&configuration).await;
     let (queries, mut query_inbox) = mpsc::channel(QUERIES);
@@ -114,7 +114,7 @@ async fn serve(
             Some(event) = vrrp_events.transitions.recv() => hooks.tell(&notice(event)),
             Some(query) = query_inbox.recv() => respondent.answer(query, &engine, &tracker),
             event = tracker.changed() => engine.hear_tracking(&event),
-            _ = hang_up.recv() => {
+            _ = hang_up.recv(), if !departure.is_under_way() => {
                 match load() {
                     Ok(configuration) => {
                         let listen = configuration.clone();
@@ -164,6 +164,10 @@ async fn serve(
 struct Departure(Option<Instant>);
 
 impl Departure {
+    fn is_under_way(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// The peer takes over while everything goes on here; being told again ends that at once.
     ///
     /// A terminal and some service managers signal the supervisor and the worker, and the supervisor

@@ -2,13 +2,14 @@
 
 use std::time::Instant;
 
+use super::instance::Leash;
 use super::{Fault, Instance, Reason, State};
 
 /// Makes the members of a group follow each other. Called after every event that any of them heard,
 /// before their actions are carried out.
 ///
-/// A member in fault takes the others along; whoever changed last leads; a member takes over from a
-/// lower Active only when all of them could.
+/// A member in fault takes the others along; whoever changed last leads; a member takes over only when
+/// all of them could.
 pub fn keep_together(now: Instant, members: &mut [&mut Instance]) {
     for index in 0..members.len() {
         let dragged = others(members, index).any(has_own_fault);
@@ -23,11 +24,21 @@ pub fn keep_together(now: Instant, members: &mut [&mut Instance]) {
             .for_each(|member| member.handle_promote(now)),
         _ => {}
     }
+    leash(now, members);
+}
+
+/// Tells each member what the others allow it. Called before timers expire, too.
+pub fn leash(now: Instant, members: &mut [&mut Instance]) {
     for index in 0..members.len() {
-        let held_back = others(members, index)
-            .filter(|member| member.state() == State::Backup)
-            .any(|member| !member.is_ready() || follows_a_better(member, now));
-        members[index].hold_back(held_back);
+        let leash = Leash {
+            may_preempt: others(members, index)
+                .filter(|member| member.state() == State::Backup)
+                .all(|member| {
+                    member.is_ready() && member.aside().is_none() && !member.follows_a_better(now)
+                }),
+            may_promote: !others(members, index).any(|member| member.follows_a_better(now)),
+        };
+        members[index].set_leash(leash);
     }
 }
 
@@ -65,13 +76,6 @@ fn leading_state(members: &[&mut Instance]) -> Option<State> {
         .map(|member| member.state())
 }
 
-fn follows_a_better(member: &Instance, now: Instant) -> bool {
-    member.active().is_some_and(|active| {
-        active.priority >= member.priority().get()
-            && now.saturating_duration_since(active.heard_at) < member.active_down_interval()
-    })
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -81,8 +85,9 @@ mod tests {
 
     use super::*;
     use crate::vrrp::{
-        AcceptedIntervals, Advert, AdvertInterval, AlsoAccept, Announcements, Authentication,
-        ChecksumForm, Configuration, Datagram, Family, Peers, Priority, Version, VirtualRouterId,
+        AcceptedIntervals, Advert, AdvertInterval, AlsoAccept, Announcements, Aside,
+        Authentication, ChecksumForm, Configuration, Datagram, Family, Peers, Priority, Version,
+        VirtualRouterId,
     };
 
     const INTERVAL: Duration = Duration::from_millis(100);
@@ -123,6 +128,14 @@ mod tests {
             while member.poll_action().is_some() {}
         }
         [pair[0].state(), pair[1].state()]
+    }
+
+    fn expire(now: Instant, pair: &mut [Instance; 2]) {
+        let mut members: Vec<&mut Instance> = pair.iter_mut().collect();
+        leash(now, &mut members);
+        for member in members {
+            member.handle_timeout(now);
+        }
     }
 
     fn hear(now: Instant, member: &mut Instance, priority: u8) {
@@ -179,8 +192,7 @@ mod tests {
             now += INTERVAL;
             hear(now, &mut pair[0], 150);
             hear(now, &mut pair[1], 210);
-            pair.iter_mut()
-                .for_each(|member| member.handle_timeout(now));
+            expire(now, &mut pair);
             assert_eq!(together(now, &mut pair), [State::Backup; 2]);
         }
         // The better one is gone on both LANs: they take over together.
@@ -188,13 +200,11 @@ mod tests {
             now += INTERVAL;
             hear(now, &mut pair[0], 150);
             hear(now, &mut pair[1], 150);
-            pair.iter_mut()
-                .for_each(|member| member.handle_timeout(now));
+            expire(now, &mut pair);
             together(now, &mut pair);
         }
         now += INTERVAL;
-        pair.iter_mut()
-            .for_each(|member| member.handle_timeout(now));
+        expire(now, &mut pair);
         assert_eq!(together(now, &mut pair), [State::Active; 2]);
     }
 
@@ -205,5 +215,90 @@ mod tests {
         pair[1] = member(52, 200);
         pair[1].handle_start(later, false);
         assert_eq!(together(later, &mut pair), [State::Active; 2]);
+    }
+
+    /// A split LAN stays split; the others must not follow it.
+    #[test]
+    fn one_lan_that_falls_silent_moves_nobody_while_another_has_a_better_active() {
+        let start = Instant::now();
+        let mut pair = pair(start);
+        let mut now = start;
+        for _ in 0..50 {
+            now += INTERVAL;
+            hear(now, &mut pair[1], 210);
+            expire(now, &mut pair);
+            assert_eq!(together(now, &mut pair), [State::Backup; 2]);
+        }
+        // It dies on both: nobody waits longer than once.
+        let died = now;
+        let down = pair[1].active_down_interval();
+        while pair[1].state() == State::Backup {
+            now = pair
+                .iter()
+                .filter_map(Instance::poll_timeout)
+                .min()
+                .unwrap();
+            expire(now, &mut pair);
+            together(now, &mut pair);
+        }
+        assert_eq!(now, died + down);
+        assert_eq!(pair[0].state(), State::Active);
+    }
+
+    #[test]
+    fn a_group_is_succeeded_within_the_skew_time() {
+        let start = Instant::now();
+        let mut pair = pair(start);
+        let now = start + INTERVAL;
+        for member in &mut pair {
+            hear(now, member, 210);
+        }
+        let left = now + INTERVAL / 2;
+        for member in &mut pair {
+            hear(left, member, 0);
+        }
+        assert_eq!(together(left, &mut pair), [State::Backup; 2]);
+        let due = pair[0].poll_timeout().unwrap();
+        pair[0].handle_timeout(due);
+        assert_eq!(together(due, &mut pair), [State::Active; 2]);
+        assert_eq!(due, left + INTERVAL * 56 / 256);
+    }
+
+    /// Each waits for its own successor, and none takes the group back.
+    #[test]
+    fn a_group_that_hands_over_stands_aside_together() {
+        let (mut pair, due) = active_pair(Instant::now());
+        for member in &mut pair {
+            member.handle_handover(due, Aside::UntilReleased);
+        }
+        let mut now = due + INTERVAL / 2;
+        hear(now, &mut pair[0], 150);
+        now += INTERVAL / 4;
+        hear(now, &mut pair[1], 150);
+        for _ in 0..20 {
+            now += INTERVAL / 2;
+            expire(now, &mut pair);
+            together(now, &mut pair);
+            pair.iter_mut().for_each(|member| hear(now, member, 150));
+        }
+        assert_eq!(together(now, &mut pair), [State::Backup; 2]);
+        for member in &pair {
+            assert_eq!(member.aside(), Some(Aside::UntilReleased));
+        }
+    }
+
+    /// A thread that looks late finds both timers due at once.
+    #[test]
+    fn members_that_are_due_at_once_wait_for_each_other_no_second_time() {
+        let start = Instant::now();
+        let mut pair = pair(start);
+        let now = start + INTERVAL;
+        for member in &mut pair {
+            hear(now, member, 210);
+        }
+        assert_eq!(together(now, &mut pair), [State::Backup; 2]);
+        let late = now + pair[0].active_down_interval() + INTERVAL / 10;
+        expire(late, &mut pair);
+        assert_eq!(together(late, &mut pair), [State::Active; 2]);
     }
 }

@@ -26,6 +26,26 @@ const HANDOVER_LEAST: Duration = Duration::from_secs(1);
 const HANDOVER_MOST: Duration = Duration::from_secs(5);
 /// What is on its way to this machine when the next Active announces itself is still answered.
 const LINGER: Duration = Duration::from_millis(20);
+/// What the kernel may take to add addresses.
+const LONGEST_DELAY: Duration = Duration::from_secs(1);
+
+/// What the other members of its group allow a Backup.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Leash {
+    /// To take over from a lower Active: all of them could.
+    pub(super) may_preempt: bool,
+    /// To take over from one that has fallen silent: none of them follows a better one that hasn't.
+    pub(super) may_promote: bool,
+}
+
+impl Default for Leash {
+    fn default() -> Self {
+        Self {
+            may_preempt: true,
+            may_promote: true,
+        }
+    }
+}
 
 #[derive(Clone, Copy, Debug)]
 struct Handover {
@@ -48,8 +68,8 @@ pub struct Instance {
     last_transition: Option<(Instant, Transition)>,
     ownership: Ownership,
     ready: bool,
-    /// Another member of the group can't be Active now.
-    held_back: bool,
+    /// What its group allows.
+    leash: Leash,
     aside: Option<Aside>,
     handover: Option<Handover>,
     faults: BTreeSet<Fault>,
@@ -80,7 +100,7 @@ impl Instance {
             last_transition: None,
             ownership: Ownership::Absent,
             ready: false,
-            held_back: false,
+            leash: Leash::default(),
             aside: None,
             handover: None,
             faults: BTreeSet::new(),
@@ -177,6 +197,15 @@ impl Instance {
                 .is_some_and(|sent_at| now.saturating_duration_since(sent_at) > self.stall_limit())
     }
 
+    /// Carrying out what this router decided at `decided` took until `now`, as adding many addresses
+    /// may, and what came in meanwhile was read: it hasn't stalled. Nothing takes longer than a second
+    /// but a stop.
+    pub fn handle_delay(&mut self, decided: Instant, now: Instant) {
+        if self.sent_at == Some(decided) && now.saturating_duration_since(decided) < LONGEST_DELAY {
+            self.sent_at = Some(now);
+        }
+    }
+
     /// The next thing to do, or `None` until the next event.
     pub fn poll_action(&mut self) -> Option<Action> {
         self.actions.pop_front()
@@ -233,9 +262,19 @@ impl Instance {
         self.ready = ready;
     }
 
-    /// Whether another member of its group can't be Active now: it leaves a lower Active alone.
-    pub(super) fn hold_back(&mut self, held_back: bool) {
-        self.held_back = held_back;
+    /// What its group allows from now on.
+    pub(super) fn set_leash(&mut self, leash: Leash) {
+        self.leash = leash;
+    }
+
+    /// Whether it is a Backup of a living Active that it neither preempts nor succeeds.
+    pub(super) fn follows_a_better(&self, now: Instant) -> bool {
+        self.state == State::Backup
+            && self.promotion == Reason::NothingHeard
+            && self.active.is_some_and(|active| {
+                active.priority >= self.priority.get()
+                    && now.saturating_duration_since(active.heard_at) < self.active_down_interval()
+            })
     }
 
     /// The priority in force changes, because something tracked did. An owner's never does.
@@ -342,21 +381,17 @@ impl Instance {
 
     /// Becomes Backup because its group does, and says so on the LAN.
     pub(super) fn handle_yield(&mut self, now: Instant) {
-        if self.state != State::Active {
+        // One that hands over goes by itself, when its own successor was heard.
+        if self.state != State::Active || self.handover.is_some() {
             return;
         }
-        if self.handover.is_none() && !self.has_stalled(now) {
+        if !self.has_stalled(now) {
             self.actions
                 .push_back(Action::SendAdvert(self.resignation()));
         }
-        let stopping = self.is_stopping();
         self.leave();
-        if stopping {
-            self.enter(now, State::Initialize, Reason::Stopped);
-        } else {
-            self.enter(now, State::Backup, Reason::Group);
-            self.restart_active_down(now);
-        }
+        self.enter(now, State::Backup, Reason::Group);
+        self.restart_active_down(now);
     }
 
     /// Goes on with another configuration of the same virtual router, in the same state.
@@ -437,6 +472,8 @@ impl Instance {
                 Timer::ActiveDown if late >= self.active_down_interval() => {
                     self.restart_active_down(now);
                 }
+                // Where one member's LAN is split and another's isn't, its group stays with the other.
+                Timer::ActiveDown if !self.leash.may_promote => self.restart_active_down(now),
                 Timer::ActiveDown => match self.spared_active(now) {
                     Some(active) => {
                         self.followed = Some((active.version, active.interval));
@@ -820,7 +857,11 @@ impl Instance {
         {
             self.aside = None;
         }
-        if !self.configuration.preempt || !self.ready || self.held_back || self.aside.is_some() {
+        if !self.configuration.preempt
+            || !self.ready
+            || !self.leash.may_preempt
+            || self.aside.is_some()
+        {
             self.lower_since = None;
             return false;
         }
