@@ -1,9 +1,10 @@
 //! Hand-made packets on the wire.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use pnet::datalink::{self, Channel, Config};
+use pnet::datalink::{self, Channel, Config, DataLinkSender};
 use pnet::packet::ip::IpNextHeaderProtocol;
 use pnet::packet::ipv4::{MutableIpv4Packet, checksum};
 use socket2::{Domain, Protocol, Socket, Type};
@@ -14,19 +15,51 @@ use crate::lab::Host;
 pub fn frame(host: &Host, interface: &str, bytes: Vec<u8>) -> Result<()> {
     let name = interface.to_owned();
     host.within(move || {
-        let interface = datalink::interfaces()
-            .into_iter()
-            .find(|interface| interface.name == name)
-            .with_context(|| format!("no interface {name}"))?;
-        let Channel::Ethernet(mut sender, _) = datalink::channel(&interface, Config::default())?
-        else {
-            bail!("{name} is no Ethernet interface");
-        };
-        sender
+        open(&name)?
             .send_to(&bytes, None)
             .context("the kernel took no frame")??;
         Ok(())
     })
+}
+
+/// Sends many Ethernet frames out of an interface of `host`, so many a second.
+pub fn frames(
+    host: &Host,
+    interface: &str,
+    rate: u32,
+    frames: impl Iterator<Item = Vec<u8>> + Send + 'static,
+) -> Result<()> {
+    /// Sent without a pause in between.
+    const AT_ONCE: usize = 16;
+    let name = interface.to_owned();
+    let thread = host.thread(move || {
+        let mut sender = open(&name)?;
+        let start = Instant::now();
+        for (number, frame) in (0..).zip(frames) {
+            if number as usize % AT_ONCE == 0 {
+                let due = start + Duration::from_secs(1) * number / rate;
+                std::thread::sleep(due.saturating_duration_since(Instant::now()));
+            }
+            sender
+                .send_to(&frame, None)
+                .context("the kernel took no frame")??;
+        }
+        Ok(())
+    });
+    thread
+        .join()
+        .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
+fn open(name: &str) -> Result<Box<dyn DataLinkSender>> {
+    let interface = datalink::interfaces()
+        .into_iter()
+        .find(|interface| interface.name == name)
+        .with_context(|| format!("no interface {name}"))?;
+    match datalink::channel(&interface, Config::default())? {
+        Channel::Ethernet(sender, _) => Ok(sender),
+        _ => bail!("{name} is no Ethernet interface"),
+    }
 }
 
 /// The fields of an IPv4 header that a test chooses.
@@ -44,7 +77,7 @@ pub struct Ipv4Header {
 
 /// Sends an IPv4 packet out of an interface of `host`.
 pub fn ipv4(host: &Host, interface: &str, header: Ipv4Header, payload: &[u8]) -> Result<()> {
-    let packet = build(header, payload);
+    let packet = ipv4_packet(header, payload);
     let interface = interface.to_owned();
     host.within(move || {
         // IPPROTO_RAW: the packet brings its own header.
@@ -56,7 +89,8 @@ pub fn ipv4(host: &Host, interface: &str, header: Ipv4Header, payload: &[u8]) ->
     .with_context(|| format!("cannot inject from {}", host.name()))
 }
 
-fn build(header: Ipv4Header, payload: &[u8]) -> Vec<u8> {
+/// The bytes of an IPv4 packet.
+pub fn ipv4_packet(header: Ipv4Header, payload: &[u8]) -> Vec<u8> {
     let length = MutableIpv4Packet::minimum_packet_size() + payload.len();
     let mut bytes = vec![0; length];
     if let Some(mut packet) = MutableIpv4Packet::new(&mut bytes) {

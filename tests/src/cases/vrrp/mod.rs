@@ -4,13 +4,18 @@
 
 mod bout;
 mod configuration;
+mod disturbance;
 mod failover;
+mod flood;
+mod handover;
 mod interfaces;
 mod interoperation;
 mod leaving;
 mod migration;
+mod news;
 mod pair;
 mod rejection;
+mod stall;
 mod steady;
 mod upkeep;
 mod wire;
@@ -52,6 +57,46 @@ pub(super) const CASES: &[Case] = &[
         steady::a_crash_is_answered_in_time,
     )
     .soaked(),
+    Case::new(
+        "vrrp::a_stopped_active_takes_the_vip_back",
+        stall::a_stopped_active_takes_the_vip_back,
+    )
+    .soaked(),
+    Case::new(
+        "vrrp::a_stopped_active_of_lower_priority_is_silent",
+        stall::a_stopped_active_of_lower_priority_is_silent,
+    )
+    .soaked(),
+    Case::new(
+        "vrrp::a_stopped_backup_stays_one",
+        stall::a_stopped_backup_stays_one,
+    )
+    .soaked(),
+    Case::new(
+        "vrrp::a_deleted_vip_comes_back",
+        disturbance::a_deleted_vip_comes_back,
+    )
+    .soaked(),
+    Case::new(
+        "vrrp::a_flapping_interface_settles",
+        disturbance::a_flapping_interface_settles,
+    )
+    .soaked(),
+    Case::new(
+        "vrrp::an_interface_made_anew_is_used",
+        disturbance::an_interface_made_anew_is_used,
+    )
+    .soaked(),
+    Case::new(
+        "vrrp::an_overrun_hides_nothing",
+        disturbance::an_overrun_hides_nothing,
+    )
+    .soaked(),
+    Case::new(
+        "vrrp::a_planned_handover_loses_nothing",
+        handover::a_planned_handover_loses_nothing,
+    )
+    .soaked(),
     Case::new("vrrp::sigterm_hands_over", leaving::sigterm_hands_over),
     Case::new(
         "vrrp::a_killed_worker_leaves_nothing",
@@ -83,8 +128,9 @@ pub(super) const CASES: &[Case] = &[
     ),
     Case::new(
         "vrrp::a_flood_changes_nothing",
-        rejection::a_flood_changes_nothing,
-    ),
+        flood::a_flood_changes_nothing,
+    )
+    .soaked(),
     Case::new(
         "vrrp::good_adverts_are_heard",
         rejection::good_adverts_are_heard,

@@ -1,6 +1,6 @@
 //! Two directors that share a VIP and forward nothing.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -19,6 +19,9 @@ pub(super) const ADDRESSES: [Ipv4Addr; 2] = [
     Ipv4Addr::new(192, 168, 56, 182),
 ];
 
+/// The VIP of the virtual router for IPv6.
+pub(super) const VIP6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0x56, 0, 0, 0, 0, 0x185);
+
 /// What the configuration says of the virtual router.
 #[derive(Clone, Debug)]
 pub(super) struct Settings {
@@ -27,6 +30,8 @@ pub(super) struct Settings {
     pub(super) priorities: [u8; 2],
     pub(super) password: Option<&'static str>,
     pub(super) preempt: bool,
+    /// Whether there is another virtual router for IPv6, `dns6`.
+    pub(super) ipv6: bool,
 }
 
 impl Settings {
@@ -37,6 +42,7 @@ impl Settings {
         priorities: [200, 150],
         password: None,
         preempt: true,
+        ipv6: false,
     };
 
     /// Version 2 with a password and an advert a second.
@@ -55,15 +61,27 @@ impl Settings {
             priorities: [first, second],
             password,
             preempt,
+            ipv6,
         } = self;
         let authentication = password.map_or_else(String::new, |password| {
             format!("    authentication: {{ password: {password} }}\n")
         });
+        let ipv6 = if *ipv6 {
+            format!(
+                "  - name: dns6\n    interface: eth2\n    virtual_router_id: 50\n    \
+                 priority: {{ ds1: {first}, ds2: {second} }}\n    \
+                 advert_interval: {}ms\n    addresses: [\"{}/64\", \"{VIP6}/64\"]\n",
+                interval.as_millis(),
+                Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0x185),
+            )
+        } else {
+            String::new()
+        };
         format!(
             "vrrp:\n  - name: dns\n    interface: eth2\n    virtual_router_id: 50\n    \
              version: {version}\n    priority: {{ ds1: {first}, ds2: {second} }}\n    \
              advert_interval: {}ms\n    preempt: {preempt}\n    addresses: [{VIP}/24]\n\
-             {authentication}\
+             {authentication}{ipv6}\
              metrics: {{ listen: \"127.0.0.1:9712\" }}\n",
             interval.as_millis()
         )

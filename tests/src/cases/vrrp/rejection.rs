@@ -5,13 +5,11 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use pnet::packet::ip::IpNextHeaderProtocol;
 use pnet::util::{checksum, ipv4_checksum};
-use rand::rngs::StdRng;
-use rand::{RngExt, SeedableRng};
 
 use super::pair::{ADDRESSES, Pair, Settings, adverts_of};
 use super::{PAUSE, PING_INTERVAL};
@@ -26,8 +24,8 @@ use crate::traffic::Load;
 /// A neighbour that is nobody's; its address is larger than those of the directors.
 const STRANGER: Ipv4Addr = Ipv4Addr::new(192, 168, 56, 200);
 const GROUP: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 18);
-const VRRP: u8 = 112;
-const PRIORITY: u8 = 254;
+pub(super) const VRRP: u8 = 112;
+pub(super) const PRIORITY: u8 = 254;
 /// How often each bad advert is sent.
 const REPEAT: u64 = 3;
 /// How long a packet may take to be counted.
@@ -195,42 +193,6 @@ pub(super) fn adverts_on_other_interfaces_change_nothing(lab: &mut Lab) -> Resul
     watch.end()
 }
 
-pub(super) fn a_flood_changes_nothing(lab: &mut Lab) -> Result<()> {
-    const PACKETS: usize = 2_000;
-    const SEED: u64 = 5_798;
-    let watch = Watch::start(Pair::start(lab, Settings::FAST)?)?;
-    let mut random = StdRng::seed_from_u64(SEED);
-    let start = Instant::now();
-    for number in 0..PACKETS {
-        let mut message = vec![0; random.random_range(0..64)];
-        random.fill(&mut message[..]);
-        // Half of them get past the first looks.
-        if number % 2 == 0 {
-            let beginning = [0x31, 50, PRIORITY, 1];
-            for (octet, wanted) in message.iter_mut().zip(beginning) {
-                *octet = wanted;
-            }
-        }
-        Draft { ttl: 255, message }.send(&watch.pair.client)?;
-    }
-    let took = start.elapsed();
-    sleep(PAUSE);
-    for (host, before) in watch.pair.hosts.iter().zip(&watch.rejected) {
-        let counted: u64 = rejected(host)?.values().sum::<u64>() - before.values().sum::<u64>();
-        println!(
-            "measured: {} counted {counted} of {PACKETS} packets sent in {took:.1?}",
-            host.name()
-        );
-        // A receive buffer may overflow; nothing may be counted twice.
-        ensure!(
-            counted <= PACKETS as u64 && counted >= PACKETS as u64 / 4,
-            "{counted} of {PACKETS} on {}",
-            host.name()
-        );
-    }
-    watch.end()
-}
-
 /// The same packets without their fault are believed, in both checksum forms: so the injector and
 /// the bad ones' priority are right.
 pub(super) fn good_adverts_are_heard(lab: &mut Lab) -> Result<()> {
@@ -257,16 +219,16 @@ impl Draft {
 }
 
 /// A pair in which nothing may change.
-struct Watch {
-    pair: Pair,
+pub(super) struct Watch {
+    pub(super) pair: Pair,
     capture: Capture,
     load: Load,
     transitions: [BTreeMap<String, u64>; 2],
-    rejected: [BTreeMap<String, u64>; 2],
+    pub(super) rejected: [BTreeMap<String, u64>; 2],
 }
 
 impl Watch {
-    fn start(pair: Pair) -> Result<Self> {
+    pub(super) fn start(pair: Pair) -> Result<Self> {
         let of_both = |name| -> Result<[BTreeMap<String, u64>; 2]> {
             let of = |host: &Host| anyhow::Ok(Scrape::of(host)?.family(name));
             Ok([of(&pair.hosts[0])?, of(&pair.hosts[1])?])
@@ -331,7 +293,7 @@ impl Watch {
     }
 
     /// Nobody changed its state, the VIP was never away, and the Active went on as ever.
-    fn end(self) -> Result<()> {
+    pub(super) fn end(self) -> Result<()> {
         sleep(self.pair.settings.active_down_interval(1));
         for (host, before) in self.pair.hosts.iter().zip(&self.transitions) {
             let after = Scrape::of(host)?.family("director_vrrp_transitions_total");
@@ -361,7 +323,7 @@ impl Watch {
     }
 }
 
-fn rejected(host: &Host) -> Result<BTreeMap<String, u64>> {
+pub(super) fn rejected(host: &Host) -> Result<BTreeMap<String, u64>> {
     Ok(Scrape::of(host)?.family("director_vrrp_adverts_rejected_total"))
 }
 
