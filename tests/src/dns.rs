@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use hickory_proto::op::{Message, MessageType, OpCode, Query, ResponseCode};
 use hickory_proto::rr::{Name, RData, RecordType};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::{PollFd, PollFlags, ppoll};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::lab::Host;
@@ -238,10 +238,9 @@ fn readable(sockets: &[&UdpSocket], wait: Duration) -> Vec<usize> {
         .iter()
         .map(|socket| PollFd::new(socket.as_fd(), PollFlags::POLLIN))
         .collect();
-    // Rounded up, so that the loop doesn't spin through the last millisecond; and bounded, so that
-    // a stop is noticed.
-    let wait = (wait.as_micros().div_ceil(1000) as u16).min(50);
-    if poll(&mut descriptors, PollTimeout::from(wait)).is_err() {
+    // Bounded, so that a stop is noticed.
+    let wait = wait.min(Duration::from_millis(50));
+    if ppoll(&mut descriptors, Some(wait.into()), None).is_err() {
         return Vec::new();
     }
     descriptors

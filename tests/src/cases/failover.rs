@@ -9,8 +9,9 @@ use nix::unistd::Pid;
 
 use crate::bind;
 use crate::capture::Capture;
-use crate::case::Case;
+use crate::case::{Case, Mode};
 use crate::dns::Questions;
+use crate::figures;
 use crate::forwarding;
 use crate::lab::{Host, Lab, Process, wait_until};
 use crate::scenario::{
@@ -44,6 +45,13 @@ pub(super) const CASES: &[Case] = &[
         a_stopped_director_leaves,
     )
     .needing_ipvs(),
+    Case::new(
+        "failover::a_planned_handover_loses_nothing",
+        a_planned_handover_loses_nothing,
+    )
+    .needing_ipvs()
+    .within(Duration::from_secs(300))
+    .soaked(),
     Case::new(
         "failover::a_director_that_returns_loses_nothing",
         a_director_that_returns_loses_nothing,
@@ -243,6 +251,97 @@ fn a_stopped_director_leaves(lab: &mut Lab) -> Result<()> {
     // A fifth of a second, in questions: those that an emulated processor answers late count not.
     ensure!(report.lost() < 20, "{report}");
     Ok(())
+}
+
+/// In a soak at half the rate that the machine carries without a handover, which is 1,000 questions a
+/// second on real processors.
+fn a_planned_handover_loses_nothing(lab: &mut Lab) -> Result<()> {
+    // What an emulated processor answers late shall not change the table meanwhile.
+    let patient = edited(CONFIGURATION, "timeout: 300ms", "timeout: 2s");
+    let mut pair = Pair::start(lab, &patient)?;
+    let (runs, interval) = match lab.mode() {
+        Mode::Once => (1, Duration::from_millis(20)),
+        Mode::Soak => (3, 2 * carried(&pair)?),
+    };
+    let mode = lab.mode();
+    let changes_hands =
+        |pair: &mut Pair, what: &str, change| loses_nothing(pair, mode, interval, what, change);
+    for _ in 0..runs {
+        changes_hands(&mut pair, "director handover", |pair| {
+            let text = pair.director(0).run("director handover")?;
+            ensure!(text.contains("192.168.56.182"), "{text}");
+            pair.wait_for_active(1).map(|_| ())
+        })?;
+        changes_hands(&mut pair, "director handover --release", |pair| {
+            pair.director(0).run("director handover --release")?;
+            pair.wait_for_active(0).map(|_| ())
+        })?;
+        changes_hands(&mut pair, "SIGTERM", |pair| {
+            let ended = pair.directors[0].terminate(PATIENCE)?;
+            ensure!(ended.success(), "SIGTERM ended it with {ended}");
+            pair.wait_for_active(1).map(|_| ())
+        })?;
+        changes_hands(&mut pair, "the way back", |pair| {
+            pair.restart_director(0)?;
+            pair.wait_for_active(0).map(|_| ())
+        })?;
+    }
+    Ok(())
+}
+
+/// The VIP changes hands while a client asks.
+fn loses_nothing(
+    pair: &mut Pair,
+    mode: Mode,
+    interval: Duration,
+    what: &str,
+    change: fn(&mut Pair) -> Result<()>,
+) -> Result<()> {
+    // Not through the VIP: it sees no handover, and every stall of the machine below.
+    let control = Questions::new(SERVERS[1].parse()?).start(&pair.hosts.client);
+    let load = quick(pair, interval);
+    let start = Instant::now();
+    sleep(Duration::from_secs(1));
+    change(pair)?;
+    sleep(Duration::from_secs(1));
+    let asked_for = start.elapsed();
+    let (report, control) = (load.stop(), control.stop());
+    let rate = report.sent() as f64 / asked_for.as_secs_f64();
+    figures::note(&format!("{what}: questions a second"), rate, "", None);
+    figures::time(&format!("{what}: longest gap"), report.longest_gap());
+    if mode == Mode::Once && control.lost() > 0 {
+        println!("measured: nothing, for a client that asks a server itself saw: {control}");
+        return Ok(());
+    }
+    figures::at_most(&format!("{what}: lost"), report.lost(), 0)?;
+    nothing_lost(&report)
+}
+
+/// The shortest interval of those tried at which no question is lost nor asked late.
+fn carried(pair: &Pair) -> Result<Duration> {
+    const TRIED: Duration = Duration::from_secs(2);
+    let mut carried = None;
+    for microseconds in [50_000, 20_000, 10_000, 5_000, 2_000, 1_000, 500] {
+        let interval = Duration::from_micros(microseconds);
+        let load = quick(pair, interval);
+        sleep(TRIED);
+        let report = load.stop();
+        println!("measured: a question every {interval:?}: {report}");
+        let expected = TRIED.as_secs_f64() / interval.as_secs_f64();
+        if report.lost() > 0 || (report.sent() as f64) < 0.8 * expected {
+            break;
+        }
+        carried = Some(interval);
+    }
+    carried.context("this machine carries not even 20 questions a second")
+}
+
+/// An answer may take as long as BIND takes on an emulated processor.
+fn quick(pair: &Pair, interval: Duration) -> Load {
+    let questions = pair.questions().every(interval);
+    questions
+        .timeout(Duration::from_secs(2))
+        .start(&pair.hosts.client)
 }
 
 /// A director that starts has an empty table: with the VIP it would refuse every question.

@@ -12,22 +12,22 @@ use crate::lab::{Lab, wait_until};
 use crate::scenario::{PATIENCE, worker};
 use crate::topology::VIP;
 
-/// What the promises add to the skew time, and the time in which a dead worker's VIP is gone.
 /// How long a director goes on answering after it has heard its successor.
 const LINGER: Duration = Duration::from_millis(20);
+/// What the promises add to the skew time, and the time in which a dead worker's VIP is gone.
 const TOLERANCE: Duration = Duration::from_millis(50);
 
 const RUNS: usize = 5;
 
 pub(super) fn sigterm_hands_over(lab: &mut Lab) -> Result<()> {
     let mut pair = Pair::start(lab, Settings::FAST)?;
-    for run in 0..RUNS {
+    for _ in 0..RUNS {
         let capture = Capture::start(&pair.client)?;
         let asked = Instant::now();
         let status = pair.directors[0].terminate(PATIENCE)?;
         ensure!(status.code() == Some(0), "SIGTERM ended it with {status}");
         ensure!(!pair.hosts[0].holds(VIP), "the VIP stayed");
-        takes_over(&pair, &capture, asked, &format!("SIGTERM {run}"))?;
+        takes_over(&pair, &capture, asked, "SIGTERM")?;
         back(&mut pair)?;
     }
     Ok(())
@@ -35,12 +35,12 @@ pub(super) fn sigterm_hands_over(lab: &mut Lab) -> Result<()> {
 
 pub(super) fn a_killed_worker_leaves_nothing(lab: &mut Lab) -> Result<()> {
     let mut pair = Pair::start(lab, Settings::FAST)?;
-    for run in 0..RUNS {
+    for _ in 0..RUNS {
         let capture = Capture::start(&pair.client)?;
         let victim = Pid::from_raw(worker(&pair.directors[0])?);
         let killed = Instant::now();
         kill(victim, Signal::SIGKILL)?;
-        gone_in_time(&pair, &capture, killed, &format!("worker {run}"), TOLERANCE)?;
+        gone_in_time(&pair, &capture, killed, "worker", TOLERANCE)?;
         let status = pair.directors[0].wait(PATIENCE)?;
         ensure!(
             status.code().is_some_and(|code| code != 0),
@@ -53,19 +53,13 @@ pub(super) fn a_killed_worker_leaves_nothing(lab: &mut Lab) -> Result<()> {
 
 pub(super) fn a_killed_supervisor_takes_the_vip_along(lab: &mut Lab) -> Result<()> {
     let mut pair = Pair::start(lab, Settings::FAST)?;
-    for run in 0..RUNS {
+    for _ in 0..RUNS {
         let capture = Capture::start(&pair.client)?;
         let killed = Instant::now();
         pair.directors[0].signal(Signal::SIGKILL)?;
         // The worker hands over before it lets the VIP go.
         let takeover = pair.settings.skew_time(1) + LINGER + TOLERANCE;
-        gone_in_time(
-            &pair,
-            &capture,
-            killed,
-            &format!("supervisor {run}"),
-            takeover,
-        )?;
+        gone_in_time(&pair, &capture, killed, "supervisor", takeover)?;
         wait_until("the worker has ended", PATIENCE, || {
             pair.hosts[0].processes().is_empty()
         })?;

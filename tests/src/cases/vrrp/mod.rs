@@ -97,11 +97,12 @@ pub(super) const CASES: &[Case] = &[
         handover::a_planned_handover_loses_nothing,
     )
     .soaked(),
-    Case::new("vrrp::sigterm_hands_over", leaving::sigterm_hands_over),
+    Case::new("vrrp::sigterm_hands_over", leaving::sigterm_hands_over).soaked(),
     Case::new(
         "vrrp::a_killed_worker_leaves_nothing",
         leaving::a_killed_worker_leaves_nothing,
-    ),
+    )
+    .soaked(),
     Case::new(
         "vrrp::a_killed_supervisor_takes_the_vip_along",
         leaving::a_killed_supervisor_takes_the_vip_along,
