@@ -30,13 +30,13 @@ pub fn frames(
     frames: impl Iterator<Item = Vec<u8>> + Send + 'static,
 ) -> Result<()> {
     /// Sent without a pause in between.
-    const AT_ONCE: usize = 16;
+    const AT_ONCE: u32 = 16;
     let name = interface.to_owned();
     let thread = host.thread(move || {
         let mut sender = open(&name)?;
         let start = Instant::now();
-        for (number, frame) in (0..).zip(frames) {
-            if number as usize % AT_ONCE == 0 {
+        for (number, frame) in (0_u32..).zip(frames) {
+            if number.is_multiple_of(AT_ONCE) {
                 let due = start + Duration::from_secs(1) * number / rate;
                 std::thread::sleep(due.saturating_duration_since(Instant::now()));
             }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use lvs_system::watch::Event;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::news::News;
 use super::pair::{Pair, Settings, within};
@@ -217,11 +217,11 @@ impl<'a> Watched<'a> {
             let status: Value = serde_json::from_str(&text)?;
             let instance = &status["instances"][0];
             let (state, held) = match director == holder {
-                true => ("active", format!("[\"{VIP}/24\"]")),
-                false => ("backup", "[]".to_owned()),
+                true => ("active", json!([format!("{VIP}/24")])),
+                false => ("backup", json!([])),
             };
             ensure!(
-                instance["state"] == state && instance["addresses"].to_string() == held,
+                instance["state"] == state && instance["addresses"] == held,
                 "{}: {text}",
                 host.name()
             );
