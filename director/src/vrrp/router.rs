@@ -632,6 +632,7 @@ impl Router {
         let failure = match opened {
             Ok(port) => {
                 self.port = Some(port);
+                self.set_up(hands.route, self.instance.ownership() != Ownership::Absent);
                 None
             }
             Err(error) => {

@@ -195,6 +195,10 @@ pub(super) const CASES: &[Case] = &[
         upkeep::a_renamed_instance_keeps_its_state,
     ),
     Case::new(
+        "vrrp::a_reload_moves_the_vips_to_a_virtual_mac_and_back",
+        wire::a_reload_moves_the_vips_to_a_virtual_mac_and_back,
+    ),
+    Case::new(
         "vrrp::two_actives_with_a_virtual_mac_settle",
         wire::two_actives_with_a_virtual_mac_settle,
     ),

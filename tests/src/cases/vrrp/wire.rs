@@ -5,6 +5,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use nix::sys::signal::Signal;
 
 use super::PAUSE;
 use crate::capture::{Capture, Frame};
@@ -15,7 +16,7 @@ use crate::peer::{
 };
 use crate::ping;
 use crate::scenario::PATIENCE;
-use crate::topology::{start_director, two_seats};
+use crate::topology::{director_file, start_director, two_seats};
 
 /// How long nobody may answer, to count as silence.
 const SILENCE: Duration = Duration::from_millis(300);
@@ -68,6 +69,40 @@ pub(super) fn two_actives_with_a_virtual_mac_settle(lab: &mut Lab) -> Result<()>
         ensure!(lan.holds_all(higher), "the higher one yields too");
         let again = lan.vips().into_iter().any(|vip| lower.holds(vip));
         ensure!(!again, "the lower one takes over again");
+    }
+    Ok(())
+}
+
+pub(super) fn a_reload_moves_the_vips_to_a_virtual_mac_and_back(lab: &mut Lab) -> Result<()> {
+    for (family, macvlan, prefix) in [
+        (Family::Ipv4, "vrrp.50", "four-"),
+        (Family::Ipv6, "vrrp6.50", "six-"),
+    ] {
+        let (client, [seat, _]) = two_seats(lab, prefix)?;
+        let mut lan = Lan {
+            capture: Capture::start(&client)?,
+            client,
+            router: VirtualRouter {
+                family,
+                ..VirtualRouter::VERSION_3
+            },
+            macvlan: None,
+        };
+        let director = lan.start(&seat.host, 100)?;
+        wait_until("it holds the VIPs", PATIENCE, || lan.holds_all(&seat.host))?;
+        for macvlan in [Some(macvlan), None] {
+            lan.macvlan = macvlan;
+            lan.capture = Capture::start(&lan.client)?;
+            director_file(&seat.host, &lan.yaml(100))?;
+            director.signal(Signal::SIGHUP)?;
+            let mac = lan.mac(&seat.host);
+            for vip in lan.vips() {
+                let announced = |frame: &Frame| frame.announcement() == Some((vip, mac));
+                lan.capture.wait_for("announcement", PATIENCE, announced)?;
+            }
+            lan.asks_anew(&seat.host)
+                .with_context(|| format!("{macvlan:?}"))?;
+        }
     }
     Ok(())
 }
@@ -125,21 +160,24 @@ struct Lan {
 
 impl Lan {
     fn start(&self, host: &Host, priority: u8) -> Result<Process> {
+        start_director(host, &self.yaml(priority))
+    }
+
+    fn yaml(&self, priority: u8) -> String {
         let addresses: Vec<String> = self
             .router
             .addresses()
             .iter()
             .map(|address| format!("\"{address}\""))
             .collect();
-        let yaml = format!(
+        format!(
             "vrrp:\n  - name: dns\n    interface: {INTERFACE}\n    \
              virtual_router_id: {VIRTUAL_ROUTER_ID}\n    priority: {priority}\n    \
              advert_interval: {}ms\n    addresses: [{}]\n    virtual_mac: {}\n",
             self.router.interval.as_millis(),
             addresses.join(", "),
             self.macvlan.is_some()
-        );
-        start_director(host, &yaml)
+        )
     }
 
     fn vips(&self) -> Vec<IpAddr> {
