@@ -456,8 +456,7 @@ impl Reactor {
         aside: Option<Duration>,
         outcome: oneshot::Sender<HandoverOutcome>,
     ) {
-        let until = aside.and_then(|time| now.checked_add(time));
-        let aside = until.map_or(Aside::UntilReleased, Aside::Until);
+        let aside = Aside::lasting(now, aside);
         let Some(router) = named(&mut self.routers, instance) else {
             // Dropping the sender says so.
             return;

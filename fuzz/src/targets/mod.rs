@@ -48,6 +48,10 @@ pub(crate) const ALL: &[Target] = &[
         run: local::report,
     },
     Target {
+        name: "control_request",
+        run: local::control_request,
+    },
+    Target {
         name: "record",
         run: local::record,
     },

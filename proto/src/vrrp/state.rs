@@ -177,6 +177,15 @@ pub enum Aside {
     UntilReleased,
 }
 
+impl Aside {
+    /// For that long from `now`; until released if there is no time, or it is longer than a clock
+    /// can count.
+    pub fn lasting(now: Instant, time: Option<Duration>) -> Self {
+        time.and_then(|time| now.checked_add(time))
+            .map_or(Self::UntilReleased, Self::Until)
+    }
+}
+
 /// The Active that a router hears.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Active {
