@@ -680,7 +680,13 @@ impl Instance {
                 self.timers.set(Timer::Announce, due);
             }
         } else {
-            self.leave();
+            // The last word is ours: the winner may never have heard us, as when a split heals and
+            // it is the first to speak. It must know that there were two, to announce again.
+            let held = self.ownership == Ownership::Held;
+            let last_word = held.then(|| self.advert(self.priority.get()));
+            self.fall_silent();
+            self.actions.extend(last_word.map(Action::SendAdvert));
+            self.give_up_addresses();
             let reason = Reason::Outranked {
                 by: source,
                 priority: advert.priority,
@@ -790,6 +796,11 @@ impl Instance {
 
     /// Lets everything go that a state brings with it, and whatever was to be done for it.
     fn leave(&mut self) {
+        self.fall_silent();
+        self.give_up_addresses();
+    }
+
+    fn fall_silent(&mut self) {
         self.actions.retain(|action| match action {
             Action::SendAdvert(advert) => advert.priority == 0,
             Action::AddAddresses | Action::Announce => false,
@@ -800,7 +811,6 @@ impl Instance {
         self.sent_at = None;
         self.followed = None;
         self.lower_since = None;
-        self.give_up_addresses();
     }
 
     fn give_up_addresses(&mut self) {

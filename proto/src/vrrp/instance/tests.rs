@@ -249,6 +249,7 @@ fn an_active_yields_to_a_higher_priority_and_to_a_larger_address() {
                 priority,
             };
             vec![
+                Action::SendAdvert(advert(200)),
                 Action::RemoveAddresses,
                 transition(State::Active, State::Backup, reason),
             ]

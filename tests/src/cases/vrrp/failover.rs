@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 
 use super::pair::{ADDRESSES, Pair, Settings, adverts_of, first_advert, within};
 use super::{PAUSE, PING_INTERVAL};
-use crate::capture::Capture;
+use crate::capture::{Capture, Frame};
 use crate::cases::neighbour::neighbour;
 use crate::lab::{Lab, wait_until};
 use crate::ping;
@@ -167,5 +167,43 @@ pub(super) fn the_larger_address_wins_a_tie(lab: &mut Lab) -> Result<()> {
         last.is_none_or(|last| last <= first + pair.settings.interval),
         "the loser went on"
     );
+    Ok(())
+}
+
+pub(super) fn a_healed_lan_follows_the_winner(lab: &mut Lab) -> Result<()> {
+    let pair = Pair::start(lab, Settings::FAST)?;
+    let [winner, loser] = &pair.hosts;
+    // Whichever Active speaks first after the heal, the LAN must follow ds1: once that is ds1, since
+    // ds2 has just spoken, and once ds2.
+    for speaks_last in [loser, winner] {
+        // Announcements come once a second at most.
+        sleep(Duration::from_secs(1));
+        winner.split_off("eth2")?;
+        wait_until("ds2 is Active too", PATIENCE, || loser.holds(VIP))?;
+        ensure!(winner.holds(VIP), "ds1 gave up alone");
+        ensure!(ping::answers(&pair.client, VIP, PATIENCE), "no answer");
+        let load = ping::start(&pair.client, VIP, PING_INTERVAL);
+        sleep(PAUSE);
+        let capture = Capture::start(speaks_last)?;
+        let is_own_advert = |frame: &Frame| frame.outgoing && frame.advert().is_some();
+        capture.wait_for("own advert", 2 * pair.settings.interval, is_own_advert)?;
+        winner.rejoin("eth2")?;
+        pair.wait_for_active(0)?;
+        sleep(2 * PAUSE);
+        let report = load.stop();
+        println!(
+            "measured: {} spoke last before the heal: {report}",
+            speaks_last.name()
+        );
+        within(
+            &format!("a heal right after an advert of {}", speaks_last.name()),
+            report.longest_gap(),
+            pair.settings.interval + TOLERANCE,
+        )?;
+        ensure!(
+            neighbour(&pair.client, VIP) == Some(winner.mac("eth2")),
+            "the client's packets still go to ds2"
+        );
+    }
     Ok(())
 }

@@ -58,6 +58,10 @@ pub(super) const CASES: &[Case] = &[
     )
     .soaked(),
     Case::new(
+        "vrrp::a_healed_lan_follows_the_winner",
+        failover::a_healed_lan_follows_the_winner,
+    ),
+    Case::new(
         "vrrp::a_stopped_active_takes_the_vip_back",
         stall::a_stopped_active_takes_the_vip_back,
     )
