@@ -99,7 +99,9 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
 fn stands_aside(handover: &Handover) -> bool {
     match handover.outcome {
         HandoverOutcome::TakenOver { .. } | HandoverOutcome::NotActive => true,
-        HandoverOutcome::NobodyAnswered | HandoverOutcome::Unknown => false,
+        HandoverOutcome::NobodyAnswered | HandoverOutcome::Owner | HandoverOutcome::Unknown => {
+            false
+        }
     }
 }
 
@@ -123,6 +125,11 @@ fn describe(handovers: &[Handover], aside: Option<Duration>) -> String {
             HandoverOutcome::NotActive => {
                 writeln!(text, "{instance}: is not Active here; stands aside")
             }
+            HandoverOutcome::Owner => writeln!(
+                text,
+                "{instance}: owns its addresses (priority 255) and would take them back at once; stop \
+                 this director to hand them over"
+            ),
             HandoverOutcome::Unknown => writeln!(
                 text,
                 "{instance}: is not an instance; `director status` shows them"

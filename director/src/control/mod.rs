@@ -84,6 +84,8 @@ pub enum HandoverOutcome {
     NobodyAnswered,
     /// It was not Active, and stands aside now.
     NotActive,
+    /// It owns the addresses (priority 255), and takes over from everybody.
+    Owner,
     /// There is no instance of this name.
     Unknown,
 }

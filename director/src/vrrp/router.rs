@@ -7,6 +7,7 @@ use lvs_proto::vrrp::{
     self, Action, Advert, Aside, Authentication, ChecksumForm, Datagram, Family, Fault, Heard,
     Instance, Ownership, Priority, Reason, Rejection, State, Transition, VirtualRouterId,
 };
+use lvs_system::link::Link;
 use lvs_system::netlink::Connection;
 use lvs_system::vrrp_socket::VrrpSocket;
 use lvs_system::watch::Picture;
@@ -133,8 +134,15 @@ impl Router {
             });
         };
         // A link-local address comes a while after its link; others come by hand.
+        let there = |source| {
+            picture
+                .addresses
+                .iter()
+                .any(|found| found.address == source)
+        };
         match (surroundings.primary, settings.source, settings.family()) {
-            (None, Some(source_address), _) => {
+            // Not yet ready for use, perhaps.
+            (None, Some(source_address), _) if !there(source_address) => {
                 return Err(OpenError::NoSource {
                     instance,
                     source_address,
@@ -304,10 +312,23 @@ impl Router {
             _ => false,
         };
         let previous = std::mem::replace(&mut self.surroundings, surroundings);
-        if !same_link {
+        let index = |link: &Option<Link>| link.as_ref().map(|link| link.index);
+        let macvlan = index(&self.surroundings.macvlan);
+        // One that isn't there yet was made a moment ago.
+        let macvlan_lost = previous.macvlan.is_some() && macvlan != index(&previous.macvlan);
+        if !same_link || macvlan_lost {
             self.close_port(hands.route);
         }
         self.open_port(hands, now);
+        if self.keeper.is_holding()
+            && self
+                .surroundings
+                .macvlan
+                .as_ref()
+                .is_some_and(|own| !own.up)
+        {
+            self.set_up(hands.route, true);
+        }
         if previous.primary != self.surroundings.primary
             && let Some(primary) = self.surroundings.primary
         {
@@ -361,6 +382,10 @@ impl Router {
         aside: Aside,
         answer: oneshot::Sender<HandoverOutcome>,
     ) {
+        if self.settings.priority == Priority::OWNER {
+            let _ = answer.send(HandoverOutcome::Owner);
+            return;
+        }
         self.instance.handle_handover(now, aside);
         if self.instance.ownership() == Ownership::HandingOver {
             self.handover = Some((now, answer));

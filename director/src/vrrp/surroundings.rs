@@ -16,6 +16,8 @@ use crate::config::{Instance as Settings, VirtualAddress};
 pub(super) struct Surroundings {
     /// The interface that carries its adverts.
     pub(super) link: Option<Link>,
+    /// The interface with its virtual MAC.
+    pub(super) macvlan: Option<Link>,
     /// The address that they are sent from.
     pub(super) primary: Option<IpAddr>,
     /// The interfaces that its addresses stand on, by name.
@@ -50,6 +52,7 @@ impl Surroundings {
             .collect();
         Self {
             link: link.cloned(),
+            macvlan: settings.virtual_mac.as_deref().and_then(named).cloned(),
             primary,
             places,
             foreign,
