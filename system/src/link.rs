@@ -45,7 +45,7 @@ pub enum Error {
     /// [`list`] failed.
     #[error("cannot list interfaces: {0}")]
     List(netlink::Error),
-    /// [`set_up`], [`without_link_local`] or [`delete`] was refused.
+    /// [`set_up`], [`without_link_local`], [`set_alias`] or [`delete`] was refused.
     #[error("cannot {action} interface {interface}: {reason}")]
     Change {
         /// What was attempted.
@@ -114,6 +114,18 @@ pub fn without_link_local(connection: &mut Connection, interface_index: u32) -> 
         Err(reason) if reason.errno() == Some(Errno::EAFNOSUPPORT) => Ok(()),
         other => other.map_err(refused("turn off link-local addresses of", interface_index)),
     }
+}
+
+/// Gives an interface a text that `ip link` shows with it (`IFLA_IFALIAS`, `linux/if_link.h`).
+pub fn set_alias(
+    connection: &mut Connection,
+    interface_index: u32,
+    alias: &str,
+) -> Result<(), Error> {
+    let mut message = LinkMessage::default();
+    message.header.index = interface_index;
+    message.attributes = vec![LinkAttribute::IfAlias(alias.to_owned())];
+    change(connection, libc::RTM_SETLINK, &message).map_err(refused("mark", interface_index))
 }
 
 /// Deletes an interface that was made by software, such as a macvlan.

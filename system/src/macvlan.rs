@@ -2,7 +2,8 @@
 //!
 //! A macvlan in private mode takes what is sent to its address on its parent's wire, and sends
 //! from it. [`crate::virtual_mac`] has the settings that it needs before it is set up with
-//! [`crate::link::set_up`]; it goes with [`crate::link::delete`], and with its parent.
+//! [`crate::link::set_up`]; it goes with [`crate::link::delete`], and with its parent. It is marked as
+//! ours, so that a successor of whoever made it can [find](ours) it.
 
 use std::fmt;
 
@@ -26,6 +27,9 @@ pub struct Macvlan {
     /// Its Ethernet address (RFC 9568, section 7.3, for a virtual router).
     pub hardware_address: [u8; 6],
 }
+
+/// The alias of those that [`make`] has made.
+const MARK: &str = "lvs-director virtual MAC";
 
 /// What [`make`] met.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,7 +89,26 @@ pub fn make(connection: &mut Connection, macvlan: &Macvlan) -> Result<(Link, Mak
     let link = find(connection, macvlan)?;
     // Taken only in a message of its own, and only before the interface is up.
     link::without_link_local(connection, link.index)?;
+    link::set_alias(connection, link.index, MARK)?;
     Ok((link, MakeOutcome::Made))
+}
+
+/// Lists all that [`make`] has made, in this process or another.
+pub fn ours(connection: &mut Connection) -> Result<Vec<Link>, link::Error> {
+    let request = Request::of(libc::RTM_GETLINK, 0, &LinkMessage::default());
+    let replies = connection.dump(&request).map_err(link::Error::List)?;
+    let marked = replies.iter().filter(|reply| is_marked(&reply.payload));
+    Ok(marked
+        .filter_map(|reply| link::parse(&reply.payload).flatten())
+        .collect())
+}
+
+fn is_marked(payload: &[u8]) -> bool {
+    let alias = payload
+        .get(link::LINK_HEADER_LENGTH..)
+        .and_then(|attributes| attribute(attributes, libc::IFLA_IFALIAS))
+        .and_then(|value| parse_string(value).ok());
+    alias.as_deref() == Some(MARK) && parse(payload).is_some()
 }
 
 fn find(connection: &mut Connection, macvlan: &Macvlan) -> Result<Link, Error> {

@@ -8,15 +8,17 @@
 use crate::arp::{ANNOUNCE, IGNORE};
 use crate::sysctl::{self, Error, Journal};
 
-/// On the macvlan: packets whose sender is this machine, or is reached by the parent, are taken, and
-/// the VIPs of a subnet don't go with its first one.
-const ON_MACVLAN: [(&str, &str); 3] = [
-    ("accept_local", "1"),
-    ("rp_filter", "0"),
-    ("promote_secondaries", "1"),
-];
+/// On the macvlan: packets whose sender is reached by the parent are taken, and the VIPs of a subnet
+/// don't go with its first one. Not `accept_local`: who holds a VIP would answer the gratuitous ARP of
+/// another that takes it over, from the virtual MAC, and switches would turn back.
+const ON_MACVLAN: [(&str, &str); 2] = [("rp_filter", "0"), ("promote_secondaries", "1")];
 /// On the parent: ARP is answered only to whom it is the way.
 const ON_PARENT: [(&str, &str); 1] = [("arp_filter", "1")];
+
+/// Joining and leaving the group of VRRP routers would be told to the LAN from the virtual MAC, by a
+/// Backup too, and switches would send it the Active's packets. Switches pass groups of the link on to
+/// everybody without having been told (RFC 4541, section 2.1.2).
+const REPORTS_OF_LINK_GROUPS: &str = "net.ipv4.igmp_link_local_mcast_reports";
 
 const REVERSE_PATH_FILTER: &str = "rp_filter";
 const CONFIGURATIONS: &str = "net.ipv4.conf";
@@ -35,6 +37,10 @@ pub fn settle(journal: &mut Journal, parent: &str, macvlan: &str) -> Result<(), 
     let (parent, macvlan) = (sysctl::part(parent), sysctl::part(macvlan));
     // First, because what is written to `default` changes every interface that was never set itself.
     spread_reverse_path_filter(journal, &macvlan)?;
+    match journal.set(REPORTS_OF_LINK_GROUPS, "0") {
+        Err(error) if error.is_absence() => {} // a kernel older than 4.3
+        other => _ = other?,
+    }
     IGNORE.make_on(journal, &parent)?;
     ANNOUNCE.make_on(journal, &parent)?;
     IGNORE.make_on(journal, &macvlan)?;
@@ -93,7 +99,6 @@ mod tests {
         let fixture = Fixture::new();
         for interface in INTERFACES {
             for name in [
-                "accept_local",
                 "arp_announce",
                 "arp_ignore",
                 "arp_filter",
@@ -121,14 +126,12 @@ mod tests {
         let mut journal = fixture.journal();
         settle(&mut journal, "eth0", "vrrp.50").unwrap();
         for (interface, name, value) in [
-            ("vrrp/50", "accept_local", "1"),
             ("vrrp/50", "arp_ignore", "1"),
             ("vrrp/50", "promote_secondaries", "1"),
             ("vrrp/50", "arp_filter", "0"),
             ("eth0", "arp_filter", "1"),
             ("eth0", "arp_announce", "2"),
             ("eth0", "arp_ignore", "8"), // an administrator's choice, which does as well
-            ("eth0", "accept_local", "0"),
             ("eth1", "arp_ignore", "0"),
             ("all", "arp_filter", "0"),
         ] {

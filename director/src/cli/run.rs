@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use clap::Args;
 use lvs_system::lock::Lock;
-use tracing::error;
 use tracing::level_filters::LevelFilter;
+use tracing::{error, warn};
 use tracing_appender::non_blocking::WorkerGuard;
 use tracing_subscriber::fmt::MakeWriter;
 
@@ -40,9 +40,17 @@ pub(super) struct Arguments {
 }
 
 impl Arguments {
-    /// Reads the file, for this machine.
+    /// Reads the file, for this machine, and warns of what is hardly meant.
     fn load(&self) -> Result<Configuration, Errors> {
         let file = config::load(&self.config)?;
+        let configuration = self.for_this_machine(&file)?;
+        for warning in file.warnings() {
+            warn!("configuration: {warning}");
+        }
+        Ok(configuration)
+    }
+
+    fn for_this_machine(&self, file: &config::File) -> Result<Configuration, Errors> {
         match &self.node {
             Some(node) => file.for_node(node),
             None => {
@@ -80,7 +88,9 @@ fn host_name() -> String {
 /// `director run`.
 pub(super) fn supervise(arguments: &Arguments) -> ExitCode {
     log_directly();
-    if let Err(errors) = arguments.load() {
+    // The worker warns, now and when it reads the file again.
+    let file = config::load(&arguments.config);
+    if let Err(errors) = file.and_then(|file| arguments.for_this_machine(&file)) {
         eprintln!("{errors}");
         return ExitCode::from(EXIT_CONFIGURATION);
     }

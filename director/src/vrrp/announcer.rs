@@ -28,9 +28,10 @@ impl Announcer {
         self.pause = pause;
     }
 
-    /// Adds a round of these. A round that is still under way at this pace is enough for both.
-    pub(super) fn begin(&mut self, now: Instant, addresses: &[Placed]) {
-        if self.queue.is_empty() {
+    /// Adds a round of these behind those under way, of which there are `most` at a time: at a slow
+    /// pace refreshes must not pile up.
+    pub(super) fn begin(&mut self, now: Instant, addresses: &[Placed], most: u8) {
+        if self.queue.len() < addresses.len() * usize::from(most) {
             self.queue.extend(addresses.iter().cloned());
             self.due.get_or_insert(now);
         }
@@ -86,7 +87,7 @@ mod tests {
         let now = Instant::now();
         let mut announcer = Announcer::new(Duration::ZERO);
         for _ in 0..2 {
-            announcer.begin(now, &addresses(3));
+            announcer.begin(now, &addresses(3), 5);
             assert_eq!(announcer.due(), Some(now));
             assert_eq!(std::iter::from_fn(|| announcer.next(now)).count(), 3);
             assert_eq!(announcer.due(), None);
@@ -98,16 +99,32 @@ mod tests {
         let start = Instant::now();
         let pause = Duration::from_millis(10);
         let mut announcer = Announcer::new(pause);
-        announcer.begin(start, &addresses(2));
+        announcer.begin(start, &addresses(2), 1);
         assert!(announcer.next(start).is_some());
         assert!(announcer.next(start).is_none());
-        announcer.begin(start, &addresses(2));
         assert_eq!(announcer.due(), Some(start + pause));
         assert!(announcer.next(start + pause).is_some());
         assert_eq!(announcer.due(), None);
-        announcer.begin(start + pause, &addresses(2));
+        announcer.begin(start + pause, &addresses(2), 1);
         assert_eq!(announcer.due(), Some(start + pause * 2));
         announcer.cancel();
         assert_eq!(announcer.due(), None);
+    }
+
+    #[test]
+    fn rounds_that_take_long_follow_each_other_and_do_not_pile_up() {
+        let start = Instant::now();
+        let pause = Duration::from_millis(10);
+        let mut announcer = Announcer::new(pause);
+        for _ in 0..100 {
+            announcer.begin(start, &addresses(2), 3);
+        }
+        let packets = (0..100).filter_map(|step| announcer.next(start + pause * step));
+        let told: Vec<_> = packets.map(|placed| placed.address.address).collect();
+        let round = addresses(2)
+            .into_iter()
+            .map(|placed| placed.address.address);
+        let rounds = std::iter::repeat_n(round, 3).flatten();
+        assert_eq!(told, rounds.collect::<Vec<_>>());
     }
 }

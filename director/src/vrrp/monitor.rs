@@ -142,8 +142,9 @@ impl<Tell: Fn(Notice)> Watcher<Tell> {
             loop {
                 match self.inbox.try_recv() {
                     Ok(instances) => {
-                        // Whoever changed them has looked at the machine for the new ones itself.
+                        // Whoever changed them has looked at the machine itself, and a moment ago.
                         self.instances = instances;
+                        self.known.clear();
                     }
                     Err(TryRecvError::Empty) => break,
                     Err(TryRecvError::Disconnected) => return,

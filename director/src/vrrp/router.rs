@@ -47,7 +47,7 @@ pub enum OpenError {
     },
     /// The interface has no address to send from.
     #[error(
-        "virtual router '{instance}': interface {interface} has no IPv4 address of its own; give it one"
+        "virtual router '{instance}': interface {interface} has no IPv4 address of its own besides virtual ones; give it one"
     )]
     NoAddress {
         /// The instance's name.
@@ -200,6 +200,11 @@ impl Router {
 
     pub(super) fn group(&self) -> Option<&str> {
         self.settings.group.as_deref()
+    }
+
+    /// The interface with its virtual MAC.
+    pub(super) fn macvlan(&self) -> Option<&str> {
+        self.settings.virtual_mac.as_deref()
     }
 
     pub(super) fn addresses(&self) -> &VirtualAddresses {
@@ -574,7 +579,7 @@ impl Router {
                     self.set_up(hands.route, false);
                     hands.estate.record(&self.settings.name, self.holding());
                 }
-                Action::Announce => self.announcer.begin(now, self.keeper.present()),
+                Action::Announce => self.begin_announcement(now),
                 Action::Report(transition) => self.report(transition, hands, now),
                 Action::HandoverUnanswered => {
                     warn!(instance = %self.settings.name, "nobody took over: this director stays active");
@@ -699,7 +704,7 @@ impl Router {
             self.metrics.address_restored();
         }
         if !upkeep.added.is_empty() {
-            self.announcer.begin(now, self.keeper.present());
+            self.begin_announcement(now);
             self.announce_due(now);
         }
         if was_stuck && !self.keeper.is_stuck() {
@@ -751,6 +756,11 @@ impl Router {
                 }
             }
         }
+    }
+
+    fn begin_announcement(&mut self, now: Instant) {
+        let most = self.settings.announcements.burst;
+        self.announcer.begin(now, self.keeper.present(), most);
     }
 
     /// Only what is there is announced, or traffic would come to nobody.

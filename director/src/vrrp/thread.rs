@@ -353,7 +353,7 @@ impl Reactor {
         self.virtual_macs.restore();
     }
 
-    /// Addresses of a configuration that a predecessor died with.
+    /// Addresses and interfaces of a configuration that a predecessor died with.
     fn remove_orphans(&mut self) {
         let wanted = self.routers.iter().map(Router::addresses);
         match address::remove_orphans(&mut self.route, wanted) {
@@ -364,6 +364,8 @@ impl Reactor {
             }
             Err(error) => warn!(%error, "addresses of a director that died may be left behind"),
         }
+        let wanted: Vec<&str> = self.routers.iter().filter_map(Router::macvlan).collect();
+        self.virtual_macs.clear_up(&mut self.route, &wanted);
     }
 
     fn take_commands(&mut self) {
@@ -516,6 +518,9 @@ impl Reactor {
             if named(&mut self.routers, &name).is_none() {
                 self.estate.record(&name, None);
             }
+        }
+        if self.routers.iter().all(|router| router.macvlan().is_none()) {
+            self.virtual_macs.restore();
         }
         self.introduce_siblings();
         self.monitor.set_instances(instances.to_vec());

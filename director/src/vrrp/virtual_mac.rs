@@ -1,9 +1,11 @@
-//! The kernel settings that interfaces with virtual MACs need, and their restoration.
+//! The interfaces with virtual MACs and the kernel settings that they need, as far as they outlive a
+//! virtual router or a director.
 
 use std::path::PathBuf;
 
+use lvs_system::netlink::Connection;
 use lvs_system::sysctl::Journal;
-use lvs_system::virtual_mac;
+use lvs_system::{link, macvlan, virtual_mac};
 use tracing::warn;
 
 /// The settings made, with the values found; none before the first virtual MAC.
@@ -35,6 +37,36 @@ impl VirtualMacs {
         };
         if let Err(error) = settled {
             warn!(interface = macvlan, %error, "ARP for the VIPs may be answered from the wrong interface");
+        }
+    }
+
+    /// Takes away what a director that died has left and nobody here wants: interfaces that are not
+    /// among `wanted`, and the settings if that has none.
+    pub(super) fn clear_up(&mut self, route: &mut Connection, wanted: &[&str]) {
+        match macvlan::ours(route) {
+            Ok(found) => {
+                for orphan in found {
+                    if wanted.contains(&orphan.name.as_str()) {
+                        continue;
+                    }
+                    match link::delete(route, orphan.index) {
+                        Ok(_) => {
+                            warn!(interface = %orphan.name, "interface left behind by a director that died: removed");
+                        }
+                        Err(error) => {
+                            warn!(%error, "an interface of a director that died is left behind");
+                        }
+                    }
+                }
+            }
+            Err(error) => warn!(%error, "interfaces of a director that died may be left behind"),
+        }
+        if wanted.is_empty() && self.journal.is_none() && self.directory.exists() {
+            match Journal::open(&self.directory) {
+                Ok(journal) => self.journal = Some(journal),
+                Err(error) => warn!(%error, "settings of a director that died may be left behind"),
+            }
+            self.restore();
         }
     }
 
