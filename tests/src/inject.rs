@@ -1,12 +1,13 @@
 //! Hand-made packets on the wire.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4, SocketAddrV6};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use pnet::datalink::{self, Channel, Config, DataLinkSender};
 use pnet::packet::ip::IpNextHeaderProtocol;
 use pnet::packet::ipv4::{MutableIpv4Packet, checksum};
+use pnet::packet::ipv6::MutableIpv6Packet;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::lab::Host;
@@ -91,6 +92,46 @@ pub fn ipv4(host: &Host, interface: &str, header: Ipv4Header, payload: &[u8]) ->
 
 /// The bytes of an IPv4 packet.
 pub fn ipv4_packet(header: Ipv4Header, payload: &[u8]) -> Vec<u8> {
+/// The fields of an IPv6 header that a test chooses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ipv6Header {
+    /// Source address, which need not be one of the host's.
+    pub source: Ipv6Addr,
+    /// Destination address; a link-local one is on the interface that is sent out of.
+    pub destination: Ipv6Addr,
+    /// Hop limit.
+    pub hop_limit: u8,
+    /// The payload's protocol number.
+    pub next_header: u8,
+}
+
+/// Sends an IPv6 packet out of an interface of `host`.
+pub fn ipv6(host: &Host, interface: &str, header: Ipv6Header, payload: &[u8]) -> Result<()> {
+    let length = MutableIpv6Packet::minimum_packet_size() + payload.len();
+    let mut bytes = vec![0; length];
+    if let Some(mut packet) = MutableIpv6Packet::new(&mut bytes) {
+        packet.set_version(6);
+        packet.set_payload_length(payload.len() as u16);
+        packet.set_hop_limit(header.hop_limit);
+        packet.set_next_header(IpNextHeaderProtocol(header.next_header));
+        packet.set_source(header.source);
+        packet.set_destination(header.destination);
+        packet.set_payload(payload);
+    }
+    let interface = interface.to_owned();
+    host.within(move || {
+        // IPPROTO_RAW: the packet brings its own header.
+        let socket = Socket::new(Domain::IPV6, Type::RAW, Some(Protocol::from(255)))?;
+        socket.bind_device(Some(interface.as_bytes()))?;
+        let scope = nix::net::if_::if_nametoindex(interface.as_str())?;
+        let to = SocketAddrV6::new(header.destination, 0, 0, scope);
+        socket.send_to(&bytes, &to.into())?;
+        Ok::<(), std::io::Error>(())
+    })
+    .with_context(|| format!("cannot inject from {}", host.name()))
+}
+
+fn build(header: Ipv4Header, payload: &[u8]) -> Vec<u8> {
     let length = MutableIpv4Packet::minimum_packet_size() + payload.len();
     let mut bytes = vec![0; length];
     if let Some(mut packet) = MutableIpv4Packet::new(&mut bytes) {

@@ -2,12 +2,21 @@
 //!
 //! No case here forwards anything, so that all run on any kernel.
 
+mod addresses;
+mod announcements;
 mod bout;
+mod change;
 mod configuration;
+mod control;
 mod disturbance;
+mod duo;
 mod failover;
+mod families;
 mod flood;
+mod groups;
 mod handover;
+mod hmac;
+mod hooks;
 mod interfaces;
 mod interoperation;
 mod leaving;
@@ -15,9 +24,12 @@ mod migration;
 mod news;
 mod pair;
 mod rejection;
+mod reload;
 mod stall;
 mod steady;
+mod tracking;
 mod upkeep;
+mod virtual_mac;
 mod wire;
 
 use std::time::Duration;
@@ -215,6 +227,78 @@ pub(super) const CASES: &[Case] = &[
     Case::new(
         "vrrp::the_wire_over_ipv6_with_a_virtual_mac",
         wire::over_ipv6_with_a_virtual_mac,
+    ),
+    Case::new(
+        "vrrp::clients_keep_their_entry_with_a_virtual_mac",
+        virtual_mac::clients_keep_their_entry,
+    ),
+    Case::new(
+        "vrrp::a_successor_clears_up_virtual_macs",
+        virtual_mac::a_successor_clears_up,
+    ),
+    Case::new(
+        "vrrp::each_address_is_as_configured",
+        addresses::each_is_as_configured,
+    ),
+    Case::new(
+        "vrrp::an_owner_keeps_its_own_address",
+        addresses::an_owner_keeps_its_own,
+    ),
+    Case::new(
+        "vrrp::announcements_keep_their_pace",
+        announcements::bursts_and_refreshes_keep_their_pace,
+    ),
+    Case::new(
+        "vrrp::announcements_without_a_pause",
+        announcements::without_a_pause_all_go_at_once_and_nothing_follows,
+    ),
+    Case::new(
+        "vrrp::announcements_after_a_split",
+        announcements::a_healed_lan_follows_the_winner,
+    ),
+    Case::new(
+        "vrrp::a_group_moves_together",
+        groups::a_lost_link_moves_all,
+    ),
+    Case::new(
+        "vrrp::what_is_tracked_moves_the_vip",
+        tracking::each_kind_moves_the_vip_and_gives_it_back,
+    ),
+    Case::new(
+        "vrrp::hooks_hear_every_transition",
+        hooks::every_transition_is_told_in_order,
+    ),
+    Case::new(
+        "vrrp::status_says_how_it_is",
+        control::status_says_how_it_is,
+    ),
+    Case::new(
+        "vrrp::a_handover_loses_nothing",
+        control::a_handover_loses_nothing,
+    ),
+    Case::new(
+        "vrrp::an_ipv6_pair_moves_its_neighbours",
+        families::an_ipv6_pair_moves_its_neighbours,
+    ),
+    Case::new(
+        "vrrp::unicast_pairs_hear_only_their_peers",
+        families::unicast_pairs_hear_only_their_peers,
+    ),
+    Case::new(
+        "vrrp::only_signed_adverts_count",
+        hmac::only_signed_adverts_count,
+    ),
+    Case::new(
+        "vrrp::keys_change_without_a_gap",
+        hmac::keys_change_without_a_gap,
+    ),
+    Case::new(
+        "vrrp::a_live_pair_changes_version_and_password",
+        change::of_version_and_password,
+    ),
+    Case::new(
+        "vrrp::a_reload_touches_nothing_that_stays",
+        reload::what_stays_is_not_touched,
     ),
 ];
 
