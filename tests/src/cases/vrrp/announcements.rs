@@ -98,8 +98,8 @@ pub(super) fn a_healed_lan_follows_the_winner(lab: &mut Lab) -> Result<()> {
         neighbour(&duo.client, VIP) == Some(duo.hosts[1].mac(INTERFACE)),
         "the client doesn't know ds2"
     );
-    // So that no announcement of the promotion is left.
-    sleep(Duration::from_secs(1));
+    // So that nothing is left of what followed the promotions: a burst a second, at most.
+    sleep(Duration::from_millis(2200));
     let capture = Capture::start(&duo.client)?;
     let healed = Instant::now();
     duo.hosts[0].rejoin(INTERFACE)?;
