@@ -94,7 +94,10 @@ impl Duo {
 
     /// The same on hosts that are there already.
     pub(super) fn start_on(client: Host, hosts: [Host; 2], yaml: &str) -> Result<Self> {
-        let directors = [run(&hosts, 0, yaml)?, run(&hosts, 1, yaml)?];
+        let first = run(&hosts, 0, yaml)?;
+        // Otherwise ds2 might be Active for a moment, and ds1 would have to announce itself again.
+        wait_until("ds1 is Active", PATIENCE, || all_are(&hosts[0], "active"))?;
+        let directors = [first, run(&hosts, 1, yaml)?];
         let duo = Self {
             client,
             hosts,
@@ -114,14 +117,9 @@ impl Duo {
     /// Waits until this director is Active in all its virtual routers, and the other one Backup.
     pub(super) fn wait_for_active(&self, director: usize) -> Result<Duration> {
         let [this, other] = [director, 1 - director].map(|index| &self.hosts[index]);
-        let all = |host: &Host, state: &str| {
-            instances(host).is_ok_and(|all| {
-                !all.is_empty() && all.iter().all(|instance| instance["state"] == state)
-            })
-        };
         let what = format!("{} alone is Active", NODES[director]);
         wait_until(&what, PATIENCE, || {
-            all(this, "active") && all(other, "backup")
+            all_are(this, "active") && all_are(other, "backup")
         })
     }
 
@@ -159,6 +157,11 @@ pub(super) fn instance(host: &Host, name: &str) -> Result<Value> {
     let mut all = instances(host)?.into_iter();
     let found = all.find(|instance| instance["name"] == name);
     found.with_context(|| format!("no instance {name}"))
+}
+
+fn all_are(host: &Host, state: &str) -> bool {
+    instances(host)
+        .is_ok_and(|all| !all.is_empty() && all.iter().all(|instance| instance["state"] == state))
 }
 
 /// Waits until a director says this of one of its virtual routers.
