@@ -353,7 +353,7 @@ impl Router {
             let upkeep = self.keeper.look(hands.route, now);
             self.report_failures(&upkeep.failures);
             if self.instance.state() == State::Active {
-                self.announcer.begin(now, self.keeper.present());
+                self.begin_announcement(now);
             }
         } else if self.keeper.is_holding() {
             self.look_after_addresses(hands, now);
