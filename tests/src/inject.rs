@@ -92,6 +92,23 @@ pub fn ipv4(host: &Host, interface: &str, header: Ipv4Header, payload: &[u8]) ->
 
 /// The bytes of an IPv4 packet.
 pub fn ipv4_packet(header: Ipv4Header, payload: &[u8]) -> Vec<u8> {
+    let length = MutableIpv4Packet::minimum_packet_size() + payload.len();
+    let mut bytes = vec![0; length];
+    if let Some(mut packet) = MutableIpv4Packet::new(&mut bytes) {
+        packet.set_version(4);
+        packet.set_header_length(5);
+        packet.set_total_length(length as u16);
+        packet.set_ttl(header.ttl);
+        packet.set_next_level_protocol(IpNextHeaderProtocol(header.protocol));
+        packet.set_source(header.source);
+        packet.set_destination(header.destination);
+        packet.set_payload(payload);
+        let sum = checksum(&packet.to_immutable());
+        packet.set_checksum(sum);
+    }
+    bytes
+}
+
 /// The fields of an IPv6 header that a test chooses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ipv6Header {
@@ -129,22 +146,4 @@ pub fn ipv6(host: &Host, interface: &str, header: Ipv6Header, payload: &[u8]) ->
         Ok::<(), std::io::Error>(())
     })
     .with_context(|| format!("cannot inject from {}", host.name()))
-}
-
-fn build(header: Ipv4Header, payload: &[u8]) -> Vec<u8> {
-    let length = MutableIpv4Packet::minimum_packet_size() + payload.len();
-    let mut bytes = vec![0; length];
-    if let Some(mut packet) = MutableIpv4Packet::new(&mut bytes) {
-        packet.set_version(4);
-        packet.set_header_length(5);
-        packet.set_total_length(length as u16);
-        packet.set_ttl(header.ttl);
-        packet.set_next_level_protocol(IpNextHeaderProtocol(header.protocol));
-        packet.set_source(header.source);
-        packet.set_destination(header.destination);
-        packet.set_payload(payload);
-        let sum = checksum(&packet.to_immutable());
-        packet.set_checksum(sum);
-    }
-    bytes
 }
