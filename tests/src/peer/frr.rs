@@ -10,7 +10,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use super::{Family, INTERFACE, PATIENCE, Router, Seat, VIRTUAL_ROUTER_ID, VirtualRouter, running};
+use super::{
+    Family, INTERFACE, PATIENCE, Router, Seat, VIRTUAL_ROUTER_ID, VirtualRouter, running,
+    spawn_promptly,
+};
 use crate::lab::{Host, Mac, Process, wait_until};
 
 /// Where Debian keeps FRR's daemons.
@@ -122,10 +125,8 @@ impl Frr {
         let lines = lines.join(&format!("\n vrrp {VIRTUAL_ROUTER_ID} "));
         let configuration = format!("interface {INTERFACE}\n vrrp {VIRTUAL_ROUTER_ID} {lines}\n");
         let file = seat.host.write_file("vrrpd.conf", &configuration)?;
-        self.vrrpd = Some(
-            seat.host
-                .spawn(&format!("{FOLDER}/vrrpd"), arguments(&file))?,
-        );
+        let program = format!("{FOLDER}/vrrpd");
+        self.vrrpd = Some(spawn_promptly(&seat.host, &program, arguments(&file))?);
         Ok(())
     }
 

@@ -6,7 +6,10 @@ use std::path::PathBuf;
 use anyhow::Result;
 use nix::sys::signal::Signal;
 
-use super::{Cast, INTERFACE, PATIENCE, Router, Seat, VIRTUAL_ROUTER_ID, VirtualRouter, running};
+use super::{
+    Cast, INTERFACE, PATIENCE, Router, Seat, VIRTUAL_ROUTER_ID, VirtualRouter, running,
+    spawn_promptly,
+};
 use crate::lab::{Host, Mac, Process};
 
 /// `keepalived -P` on a machine.
@@ -78,7 +81,8 @@ impl Router for Keepalived {
             "-n -l -P -f {} -p /run/keepalived.pid -r /run/keepalived-vrrp.pid",
             file.display()
         );
-        self.process = Some(self.seat.host.spawn("keepalived", arguments.split(' '))?);
+        let arguments = arguments.split(' ').map(str::to_owned);
+        self.process = Some(spawn_promptly(&self.seat.host, "keepalived", arguments)?);
         Ok(())
     }
 

@@ -37,11 +37,14 @@ enum Ending {
 
 /// With which priority the Backup waits, always a lower one than the Active's, and how the Active
 /// ends then. The two change places each time, so that each make plays each part.
+///
+/// A director says priority 0 once an interval until another one speaks, and each restarts a peer's
+/// timer. So a peer that is asked to follow needs a skew time well below the interval.
 const ROUNDS: [(u8, Ending); 6] = [
     (150, Ending::Killed),
-    (100, Ending::Killed),
-    (50, Ending::Asked),
-    (20, Ending::Asked),
+    (120, Ending::Killed),
+    (100, Ending::Asked),
+    (80, Ending::Asked),
     (10, Ending::Preempted),
     (5, Ending::Preempted),
 ];
