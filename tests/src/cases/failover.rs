@@ -257,7 +257,8 @@ fn a_stopped_director_leaves(lab: &mut Lab) -> Result<()> {
 /// second on real processors.
 fn a_planned_handover_loses_nothing(lab: &mut Lab) -> Result<()> {
     // What an emulated processor answers late shall not change the table meanwhile.
-    let patient = edited(CONFIGURATION, "timeout: 300ms", "timeout: 2s");
+    let patient = edited(CONFIGURATION, "interval: 500ms", "interval: 2s");
+    let patient = edited(&patient, "timeout: 300ms", "timeout: 2s");
     let mut pair = Pair::start(lab, &patient)?;
     let (runs, interval) = match lab.mode() {
         Mode::Once => (1, Duration::from_millis(20)),

@@ -116,7 +116,8 @@ pub(super) fn an_overrun_hides_nothing(lab: &mut Lab) -> Result<()> {
     }
     let file = active.write_file("addresses", &batch)?;
     let before = lost_messages(active, worker(&pair.directors[0])?)?;
-    active.run(&format!("ip -batch {}", file.display()))?;
+    let output = active.output("ip", ["-batch".as_ref(), file.as_os_str()], PATIENCE)?;
+    ensure!(output.success(), "{output:?}");
     let end = Instant::now();
     watched.settles("10,000 addresses", end, SETTLED_WITHIN)?;
     pair.wait_for_active(0)?;
