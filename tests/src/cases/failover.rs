@@ -256,8 +256,14 @@ fn a_stopped_director_leaves(lab: &mut Lab) -> Result<()> {
 /// In a soak at half the rate that the machine carries without a handover, which is 1,000 questions a
 /// second on real processors.
 fn a_planned_handover_loses_nothing(lab: &mut Lab) -> Result<()> {
-    // What an emulated processor answers late shall not change the table meanwhile.
-    let patient = edited(CONFIGURATION, "interval: 500ms", "interval: 2s");
+    // An emulated processor stands still for longer than adverts every 100 ms and probes of 300 ms
+    // allow, while a director starts on it.
+    let patient = edited(
+        CONFIGURATION,
+        "advert_interval: 100ms",
+        "advert_interval: 1s",
+    );
+    let patient = edited(&patient, "interval: 500ms", "interval: 2s");
     let patient = edited(&patient, "timeout: 300ms", "timeout: 2s");
     let mut pair = Pair::start(lab, &patient)?;
     let (runs, interval) = match lab.mode() {
