@@ -1,5 +1,6 @@
 //! SIGHUP: a good file is followed, a bad one changes nothing, and no client notices either.
 
+use std::sync::LazyLock;
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -11,10 +12,18 @@ use crate::forwarding::{self, Table};
 use crate::http;
 use crate::lab::{Host, Lab, wait_until};
 use crate::scenario::{
-    CONFIGURATION, PATIENCE, Pair, SERVERS, edited, expected_table, nothing_lost, same_table,
-    shares, weighted,
+    CONFIGURATION as DEPLOYED, PATIENCE, Pair, SERVERS, edited, expected_table, nothing_lost,
+    same_table, shares, weighted,
 };
 use crate::topology::director_file;
+
+/// An emulated machine may stand still for longer than the others wait at 100 ms; then its director
+/// steps down, which is none of the reload's doing.
+static CONFIGURATION: LazyLock<String> = LazyLock::new(|| calm(DEPLOYED));
+
+fn calm(yaml: &str) -> String {
+    edited(yaml, "advert_interval: 100ms", "advert_interval: 500ms")
+}
 
 /// The cases of this theme.
 pub(super) const CASES: &[Case] = &[
@@ -32,7 +41,7 @@ pub(super) const CASES: &[Case] = &[
 ];
 
 fn a_bad_file_changes_nothing(lab: &mut Lab) -> Result<()> {
-    let mut pair = Pair::start(lab, CONFIGURATION)?;
+    let mut pair = Pair::start(lab, &CONFIGURATION)?;
     let ds1 = pair.director(0).clone();
     let (table, addresses) = (forwarding::listed(&ds1)?, addresses(&ds1)?);
     let load = pair.ask();
@@ -65,17 +74,17 @@ fn a_bad_file_changes_nothing(lab: &mut Lab) -> Result<()> {
 /// What is wrong, the file, and the line and column of the mistake.
 fn bad_files() -> [(&'static str, String, String); 3] {
     let unclosed = edited(
-        CONFIGURATION,
+        &CONFIGURATION,
         "protocols: [udp, tcp]",
         "protocols: [udp, tcp",
     );
-    let unknown = edited(CONFIGURATION, "scheduler: wrr", "shceduler: wrr");
+    let unknown = edited(&CONFIGURATION, "scheduler: wrr", "shceduler: wrr");
     let service = CONFIGURATION
         .split_once("services:\n")
         .unwrap_or_default()
         .1;
     let service = service.split_once("# For Prometheus").unwrap_or_default().0;
-    let duplicate = edited(CONFIGURATION, service, &service.repeat(2));
+    let duplicate = edited(&CONFIGURATION, service, &service.repeat(2));
     // The parser misses the bracket where the next key comes.
     [
         (
@@ -106,10 +115,10 @@ fn place(yaml: &str, text: &str, occurrence: usize) -> String {
 }
 
 fn a_good_file_is_followed(lab: &mut Lab) -> Result<()> {
-    let pair = Pair::start(lab, CONFIGURATION)?;
+    let pair = Pair::start(lab, &CONFIGURATION)?;
     let ds1 = pair.director(0).clone();
     let one_server = edited(
-        CONFIGURATION,
+        &CONFIGURATION,
         "      - { address: 192.168.56.184, weight: 1 }\n",
         "",
     );
@@ -118,7 +127,7 @@ fn a_good_file_is_followed(lab: &mut Lab) -> Result<()> {
     sleep(Duration::from_millis(500));
     for (number, (yaml, expected)) in [
         (
-            weighted([1, 3]),
+            calm(&weighted([1, 3])),
             [(SERVERS[0], 1), (SERVERS[1], 3)].as_slice(),
         ),
         (one_server, &[(SERVERS[0], 1)]),
@@ -158,7 +167,7 @@ fn a_good_file_is_followed(lab: &mut Lab) -> Result<()> {
 fn replaced_servers_lose_nothing(lab: &mut Lab) -> Result<()> {
     let only = |server: &str| {
         let one = edited(
-            CONFIGURATION,
+            &CONFIGURATION,
             "      - { address: 192.168.56.184, weight: 1 }\n",
             "",
         );
@@ -168,7 +177,7 @@ fn replaced_servers_lose_nothing(lab: &mut Lab) -> Result<()> {
             &format!("{server}, weight: 1"),
         )
     };
-    let pair = Pair::start(lab, CONFIGURATION)?;
+    let pair = Pair::start(lab, &CONFIGURATION)?;
     let ds1 = pair.director(0).clone();
     let load = pair.ask();
     for server in SERVERS {
