@@ -1,13 +1,18 @@
-//! Keeps VIPs to their own interface.
+//! Keeps VIPs to their own interface, and apart from the machine's own addresses.
 //!
 //! Otherwise a VIP on one LAN would be claimed on all others that the machine is on;
-//! [`lvs_system::arp`] has what it takes.
+//! [`lvs_system::arp`] has what it takes. And an address that is removed would take all others of its
+//! subnet along that came after it: a VIP that goes the machine's own, or the other way round.
 
 use std::path::Path;
 
 use lvs_system::arp::{ANNOUNCE, IGNORE};
 use lvs_system::sysctl::{Error, Journal};
 use tracing::warn;
+
+/// The next address of a subnet takes the place of one that is removed; on `all` it holds for every
+/// interface (`IN_DEV_PROMOTE_SECONDARIES`, `include/linux/inetdevice.h`).
+const PROMOTE_SECONDARIES: &str = "net.ipv4.conf.all.promote_secondaries";
 
 /// The settings made, with the values found.
 #[derive(Debug)]
@@ -30,6 +35,7 @@ impl ArpSettings {
         for setting in [IGNORE, ANNOUNCE] {
             setting.make(&mut journal)?;
         }
+        journal.set(PROMOTE_SECONDARIES, "1")?;
         Ok(Self(journal))
     }
 

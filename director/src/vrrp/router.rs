@@ -346,7 +346,10 @@ impl Router {
         let addresses = VirtualAddresses::new(self.surroundings.place(&self.settings));
         let moved = *self.keeper.addresses() != addresses;
         let abandoned = self.keeper.replace(addresses);
-        if self.keeper.is_holding() && moved {
+        // What is about to be given up isn't put back first.
+        self.apply_faults(now);
+        let holding = self.keeper.is_holding() && self.instance.ownership() != Ownership::Absent;
+        if holding && moved {
             // As ever, the supervisor knows first.
             hands.estate.record(&self.settings.name, self.holding());
             self.report_failures(&abandoned.remove(hands.route));
@@ -355,10 +358,9 @@ impl Router {
             if self.instance.state() == State::Active {
                 self.begin_announcement(now);
             }
-        } else if self.keeper.is_holding() {
+        } else if holding {
             self.look_after_addresses(hands, now);
         }
-        self.apply_faults(now);
     }
 
     /// Somebody may have taken addresses away.

@@ -698,16 +698,22 @@ impl Instance {
     }
 
     /// The addresses come before the advert, which nobody can see on the LAN, and the announcement
-    /// right after it: so the LAN is moved before a preempted Active has let go.
+    /// right after it, or before it when a living Active is preempted.
     fn become_active(&mut self, now: Instant, reason: Reason) {
         self.timers.stop_all();
         self.ownership = Ownership::Held;
         self.aside = None;
         self.actions.push_back(Action::AddAddresses);
-        self.send_advert(now);
         let how = self.configuration.announcements;
         self.announcing.promoted(now, &how);
-        self.announce_round(now);
+        if matches!(reason, Reason::Preempting { .. }) {
+            // The other one answers until it hears us: the LAN comes here first, and nothing is lost.
+            self.announce_round(now);
+            self.send_advert(now);
+        } else {
+            self.send_advert(now);
+            self.announce_round(now);
+        }
         self.enter(now, State::Active, reason);
     }
 

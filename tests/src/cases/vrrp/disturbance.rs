@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use lvs_system::watch::Event;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::{Value, json};
 
 use super::news::News;
@@ -110,14 +112,23 @@ pub(super) fn an_overrun_hides_nothing(lab: &mut Lab) -> Result<()> {
     for number in 0..ADDRESSES {
         let [.., high, low] = number.to_be_bytes();
         batch.push_str(&format!("address add 10.1.{high}.{low}/32 dev eth2\n"));
-        if number == ADDRESSES / 2 {
+        if number == ADDRESSES / 20 {
             batch.push_str(&format!("address del {VIP}/24 dev eth2\n"));
         }
     }
     let file = active.write_file("addresses", &batch)?;
-    let before = lost_messages(active, worker(&pair.directors[0])?)?;
+    let process = Pid::from_raw(worker(&pair.directors[0])?);
+    let before = lost_messages(active, process.as_raw())?;
+    // It may be quick enough to hear everything, so it is stopped for less than the others wait.
+    kill(process, Signal::SIGSTOP)?;
+    let wake = std::thread::spawn(move || {
+        sleep(Duration::from_millis(150));
+        kill(process, Signal::SIGCONT)
+    });
     let output = active.output("ip", ["-batch".as_ref(), file.as_os_str()], PATIENCE)?;
     ensure!(output.success(), "{output:?}");
+    let woken = wake.join();
+    ensure!(matches!(woken, Ok(Ok(()))), "SIGCONT: {woken:?}");
     let end = Instant::now();
     watched.settles("10,000 addresses", end, SETTLED_WITHIN)?;
     pair.wait_for_active(0)?;
