@@ -1,6 +1,6 @@
 //! Our own director, forwarding nothing.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use anyhow::{Result, ensure};
 use nix::sys::signal::Signal;
@@ -9,7 +9,7 @@ use super::{
     Cast, Family, INTERFACE, PATIENCE, Router, Seat, VIRTUAL_ROUTER_ID, VirtualRouter, running,
 };
 use crate::http;
-use crate::lab::{Host, Mac, Process};
+use crate::lab::Process;
 use crate::topology::{director_file, start_director};
 
 /// `director run` on a machine.
@@ -70,16 +70,12 @@ impl Router for Director {
         "director"
     }
 
-    fn host(&self) -> &Host {
-        &self.seat.host
+    fn seat(&self) -> &Seat {
+        &self.seat
     }
 
-    fn source(&self) -> IpAddr {
-        self.seat.own_address(&self.router)
-    }
-
-    fn mac(&self) -> Mac {
-        self.seat.host.mac(INTERFACE)
+    fn router(&self) -> &VirtualRouter {
+        &self.router
     }
 
     fn start(&mut self, priority: u8) -> Result<()> {

@@ -14,7 +14,7 @@ use super::{
     Family, INTERFACE, PATIENCE, Router, Seat, VIRTUAL_ROUTER_ID, VirtualRouter, running,
     spawn_promptly,
 };
-use crate::lab::{Host, Mac, Process, wait_until};
+use crate::lab::{Mac, Process, wait_until};
 
 /// Where Debian keeps FRR's daemons.
 const FOLDER: &str = "/usr/lib/frr";
@@ -145,8 +145,12 @@ impl Router for Frr {
         "FRR"
     }
 
-    fn host(&self) -> &Host {
-        &self.seat.host
+    fn seat(&self) -> &Seat {
+        &self.seat
+    }
+
+    fn router(&self) -> &VirtualRouter {
+        &self.router
     }
 
     fn source(&self) -> IpAddr {

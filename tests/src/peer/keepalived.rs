@@ -1,6 +1,5 @@
 //! Debian's keepalived, VRRP only.
 
-use std::net::IpAddr;
 use std::path::PathBuf;
 
 use anyhow::Result;
@@ -10,7 +9,7 @@ use super::{
     Cast, INTERFACE, PATIENCE, Router, Seat, VIRTUAL_ROUTER_ID, VirtualRouter, running,
     spawn_promptly,
 };
-use crate::lab::{Host, Mac, Process};
+use crate::lab::Process;
 
 /// `keepalived -P` on a machine.
 #[derive(Debug)]
@@ -61,16 +60,12 @@ impl Router for Keepalived {
         "keepalived"
     }
 
-    fn host(&self) -> &Host {
-        &self.seat.host
+    fn seat(&self) -> &Seat {
+        &self.seat
     }
 
-    fn source(&self) -> IpAddr {
-        self.seat.own_address(&self.router)
-    }
-
-    fn mac(&self) -> Mac {
-        self.seat.host.mac(INTERFACE)
+    fn router(&self) -> &VirtualRouter {
+        &self.router
     }
 
     fn start(&mut self, priority: u8) -> Result<()> {

@@ -180,14 +180,26 @@ pub trait Router: fmt::Debug + Send {
     /// What people call it.
     fn make(&self) -> &'static str;
 
+    /// Where it sits.
+    fn seat(&self) -> &Seat;
+
+    /// What it is told.
+    fn router(&self) -> &VirtualRouter;
+
     /// Its machine.
-    fn host(&self) -> &Host;
+    fn host(&self) -> &Host {
+        &self.seat().host
+    }
 
     /// Where its adverts come from.
-    fn source(&self) -> IpAddr;
+    fn source(&self) -> IpAddr {
+        self.seat().own_address(self.router())
+    }
 
     /// The Ethernet address under which neighbours find the VIP while this router holds it.
-    fn mac(&self) -> Mac;
+    fn mac(&self) -> Mac {
+        self.host().mac(INTERFACE)
+    }
 
     /// Starts it with this priority; it doesn't run yet, or has ended.
     fn start(&mut self, priority: u8) -> Result<()>;
