@@ -8,6 +8,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use lvs_health::program::{Failure, GRACE, Program, Run};
 use lvs_proto::vrrp::{Priority, State};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
@@ -15,7 +16,6 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use tracing::warn;
 
 use crate::config::{Hook, HookState, Instance};
-use crate::program::{Failure, GRACE, Program, Run};
 
 /// Runs that may wait.
 const WAITING: usize = 256;
@@ -275,7 +275,7 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
-    use crate::program::tests::{gone, line_of, script};
+    use lvs_health::testing::{gone, line_of, script};
 
     struct Fixture {
         folder: TempDir,

@@ -2,8 +2,10 @@
 //!
 //! Single-threaded and small, so that it outlives whatever ends the worker. The worker reports what
 //! it holds ([`Holding`]) before the kernel has it; when the worker dies, however it dies, the
-//! supervisor says priority 0 for it, takes its VIPs away and exits non-zero. The table in the
-//! kernel stays as it is, for the next start.
+//! supervisor says priority 0 for it, takes its VIPs away and exits non-zero; SIGABRT, which a service
+//! manager's watchdog sends, makes it end the worker. The table in the
+//! kernel stays as it is, for the next start, but for services that could pass packets to and fro
+//! with the peer.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -14,6 +16,7 @@ use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -29,12 +32,17 @@ use serde::{Deserialize, Serialize};
 use tracing::{error, warn};
 
 use crate::address::{Placed, VirtualAddresses};
+use crate::dataplane;
+use crate::events;
+use crate::worker;
 
-/// How long a worker may take to stop; its own steps take milliseconds.
+/// How long a worker may take to stop when it has handed over; its own steps take milliseconds, and
+/// hooks seconds.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long a worker may take from closing its channel to its end.
-const END_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a worker may take from closing its channel to its end. What it held is given up before that
+/// is waited for.
+const END_TIMEOUT: Duration = worker::LONGEST_END;
 
 /// What a virtual router holds on this machine, and how to leave for it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,6 +59,8 @@ pub struct Holding {
     pub resignations: Vec<Resignation>,
     /// What they have to be signed with at that moment.
     pub key: Option<SigningKey>,
+    /// How long it may wait for another Active when it is told to stop.
+    pub handover_limit: Duration,
 }
 
 /// The socket that adverts are sent with.
@@ -165,9 +175,9 @@ impl Estate {
 
 /// Runs `arguments` of this program as the worker until it ends, and cleans up after it.
 ///
-/// The worker's standard input is the channel of its [`Estate`].
-pub fn run(arguments: &[OsString]) -> ExitCode {
-    match Supervisor::start(arguments) {
+/// The worker's standard input is the channel of its [`Estate`]; its records are in `directory`.
+pub fn run(arguments: &[OsString], directory: &Path) -> ExitCode {
+    match Supervisor::start(arguments, directory) {
         Ok(supervisor) => supervisor.supervise(),
         Err(error) => {
             error!(%error, "cannot start the worker");
@@ -178,19 +188,31 @@ pub fn run(arguments: &[OsString]) -> ExitCode {
 
 struct Supervisor {
     worker: Child,
+    directory: PathBuf,
     reports: UnixStream,
     signals: SignalFd,
     unread: Vec<u8>,
     holdings: BTreeMap<String, Holding>,
     /// Opened while the worker is well, so that nothing can be missing when it isn't.
     sockets: BTreeMap<Outlet, VrrpSocket>,
-    stop_by: Option<Instant>,
+    stop: Option<Stop>,
+}
+
+/// The worker was told to stop.
+struct Stop {
+    at: Instant,
+    within: Duration,
 }
 
 impl Supervisor {
-    fn start(arguments: &[OsString]) -> io::Result<Self> {
+    fn start(arguments: &[OsString], directory: &Path) -> io::Result<Self> {
         let mut handled = SigSet::empty();
-        for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
+        for signal in [
+            Signal::SIGTERM,
+            Signal::SIGINT,
+            Signal::SIGHUP,
+            Signal::SIGABRT,
+        ] {
             handled.add(signal);
         }
         handled.thread_block()?;
@@ -208,12 +230,13 @@ impl Supervisor {
             .spawn()?;
         Ok(Self {
             worker,
+            directory: directory.to_owned(),
             reports,
             signals,
             unread: Vec::new(),
             holdings: BTreeMap::new(),
             sockets: BTreeMap::new(),
-            stop_by: None,
+            stop: None,
         })
     }
 
@@ -225,20 +248,19 @@ impl Supervisor {
                 return self.bury();
             }
             self.pass_signals();
-            if self.stop_by.is_some_and(|due| due <= Instant::now()) {
+            if let Some(stop) = self.stop.take_if(|stop| stop.at.elapsed() >= stop.within) {
                 error!(
                     "the worker did not stop within {} s: ending it",
-                    STOP_TIMEOUT.as_secs()
+                    stop.within.as_secs()
                 );
-                self.stop_by = None;
                 self.signal_worker(Signal::SIGKILL);
             }
         }
     }
 
     fn wait(&self) {
-        let timeout = self.stop_by.map_or(PollTimeout::NONE, |due| {
-            let remaining = due.saturating_duration_since(Instant::now());
+        let timeout = self.stop.as_ref().map_or(PollTimeout::NONE, |stop| {
+            let remaining = stop.within.saturating_sub(stop.at.elapsed());
             PollTimeout::try_from(remaining + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX)
         });
         let mut descriptors = [
@@ -299,9 +321,22 @@ impl Supervisor {
             let Ok(signal) = Signal::try_from(information.ssi_signo as i32) else {
                 continue;
             };
+            if signal == Signal::SIGABRT {
+                // What systemd's watchdog sends to both; a worker that is stopped doesn't hear it.
+                error!(
+                    "aborted, as by a watchdog that the VRRP thread has not fed: ending the worker"
+                );
+                self.signal_worker(Signal::SIGKILL);
+                continue;
+            }
             self.signal_worker(signal);
-            if signal != Signal::SIGHUP && self.stop_by.is_none() {
-                self.stop_by = Some(Instant::now() + STOP_TIMEOUT);
+            if signal != Signal::SIGHUP && self.stop.is_none() {
+                let held = self.holdings.values();
+                let handover = held.map(|holding| holding.handover_limit).max();
+                self.stop = Some(Stop {
+                    at: Instant::now(),
+                    within: handover.unwrap_or_default() + STOP_TIMEOUT,
+                });
             }
         }
     }
@@ -315,7 +350,12 @@ impl Supervisor {
     fn bury(mut self) -> ExitCode {
         self.give_up_holdings();
         match self.await_end() {
-            Ok(status) => exit_code(status),
+            Ok(status) => {
+                if let Some(how) = death(status) {
+                    events::leave_word_of_death(&self.directory, &how);
+                }
+                exit_code(status)
+            }
             Err(error) => {
                 error!(%error, "cannot wait for the worker");
                 ExitCode::FAILURE
@@ -356,6 +396,9 @@ impl Supervisor {
                 Err(error) => error!(%error, "cannot remove the addresses of the dead worker"),
             }
         }
+        // A worker that held nothing had none of these in the kernel.
+        let mutual =
+            (!self.holdings.is_empty()).then(|| dataplane::remove_mutual_services(&self.directory));
         for (holding, error) in unsaid {
             error!(instance = %holding.instance, %error, "cannot say that the worker died");
         }
@@ -364,6 +407,15 @@ impl Supervisor {
         }
         for instance in self.holdings.keys() {
             warn!(%instance, "the worker died: gave up what it held");
+        }
+        match mutual {
+            Some(Ok(removal)) => tell_removal(&removal),
+            Some(Err(error)) => error!(
+                %error,
+                "the table of the dead worker cannot be looked at: where this machine is a real \
+                 server of its own service, remove that with `ipvsadm -C`"
+            ),
+            None => {}
         }
     }
 
@@ -384,6 +436,31 @@ impl Supervisor {
         }
         result
     }
+}
+
+fn tell_removal(removal: &dataplane::Removal) {
+    for change in &removal.removed {
+        warn!("the worker died: {change}, since this machine is one of its real servers");
+    }
+    for failure in &removal.failures {
+        error!(
+            "the worker died, and a service that sends packets back to the peer stays: {failure}"
+        );
+    }
+}
+
+/// How the worker has died, unless it ended in order or couldn't start.
+fn death(status: ExitStatus) -> Option<String> {
+    let signal = status.signal()?;
+    let name = Signal::try_from(signal).map_or("an unknown signal", Signal::as_str);
+    let core = if status.core_dumped() {
+        "; `coredumpctl info director` may say more"
+    } else {
+        ""
+    };
+    Some(format!(
+        "the worker was ended by {name}: its supervisor gave up what it held{core}"
+    ))
 }
 
 /// The worker's own exit code, or failure when a signal ended it.

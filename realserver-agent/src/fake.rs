@@ -1,22 +1,34 @@
 //! A machine for tests: it pretends, counts its changes, and fails when it is told to.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use lvs_system::address::{AddOutcome, Address, OURS, RemoveOutcome};
 use lvs_system::arp::Setting;
+use lvs_system::link::DeleteOutcome;
 use lvs_system::sysctl::{self, Change};
 
-use crate::machine::{Error, Machine, Owned};
+use crate::machine::{Error, Found, Interface, Kind, Machine, Owned};
+use crate::vip::{LOOPBACK, Place, Vip, host_prefix_length};
 
-pub(crate) const VIP: Ipv4Addr = Ipv4Addr::new(192, 168, 56, 185);
-pub(crate) const VIP_2: Ipv4Addr = Ipv4Addr::new(192, 168, 56, 186);
+pub(crate) const VIP: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 168, 56, 185));
+pub(crate) const VIP_2: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 168, 56, 186));
 
-#[derive(Clone, Debug, Default)]
+pub(crate) fn vip(address: IpAddr) -> Vip {
+    Vip::on_loopback(address)
+}
+
+pub(crate) fn place(address: IpAddr) -> Place {
+    vip(address).place()
+}
+
+#[derive(Clone, Debug)]
 pub(crate) struct Fake {
     pub(crate) sysctls: BTreeMap<String, String>,
-    pub(crate) addresses: Vec<Address>,
-    pub(crate) routes: BTreeSet<Ipv4Addr>,
+    pub(crate) interfaces: BTreeMap<String, Interface>,
+    pub(crate) addresses: Vec<Found>,
+    pub(crate) routes: BTreeSet<Place>,
+    pub(crate) filtered: BTreeSet<Ipv4Addr>,
     pub(crate) originals: BTreeMap<String, String>,
     pub(crate) owned: Owned,
     /// What was changed, in order.
@@ -30,8 +42,28 @@ pub(crate) struct Fake {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct State {
     sysctls: BTreeMap<String, String>,
-    addresses: Vec<Address>,
-    routes: BTreeSet<Ipv4Addr>,
+    interfaces: BTreeMap<String, Interface>,
+    addresses: Vec<Found>,
+    routes: BTreeSet<Place>,
+}
+
+impl Default for Fake {
+    fn default() -> Self {
+        let kinds = [(LOOPBACK, Kind::Loopback), ("eth0", Kind::Other)];
+        let interface = |(name, kind): (&str, _)| (name.into(), Interface { kind, up: true });
+        Self {
+            sysctls: BTreeMap::new(),
+            interfaces: kinds.into_iter().map(interface).collect(),
+            addresses: Vec::new(),
+            routes: BTreeSet::new(),
+            filtered: BTreeSet::new(),
+            originals: BTreeMap::new(),
+            owned: Owned::default(),
+            changes: Vec::new(),
+            failing: BTreeSet::new(),
+            attempts: 0,
+        }
+    }
 }
 
 impl Fake {
@@ -40,12 +72,21 @@ impl Fake {
             .insert(format!("net.ipv4.conf.{name}"), value.to_string());
     }
 
-    pub(crate) fn put(&mut self, vip: Ipv4Addr, prefix_length: u8, label: &str, protocol: u8) {
-        self.addresses.push(Address {
-            label: Some(label.into()),
-            protocol,
-            ..Address::new(1, vip.into(), prefix_length)
-        });
+    /// An address on `lo`.
+    pub(crate) fn put(&mut self, vip: IpAddr, prefix_length: u8, label: &str, protocol: u8) {
+        self.put_on(
+            LOOPBACK,
+            Address {
+                label: Some(label.into()),
+                protocol,
+                ..Address::new(1, vip, prefix_length)
+            },
+        );
+    }
+
+    pub(crate) fn put_on(&mut self, interface: &str, detail: Address) {
+        let interface = interface.into();
+        self.addresses.push(Found { interface, detail });
     }
 
     /// As `ip address flush` does: the routes go with their source.
@@ -57,9 +98,15 @@ impl Fake {
     pub(crate) fn state(&self) -> State {
         State {
             sysctls: self.sysctls.clone(),
+            interfaces: self.interfaces.clone(),
             addresses: self.addresses.clone(),
             routes: self.routes.clone(),
         }
+    }
+
+    /// How many changes were tried.
+    pub(crate) fn attempts(&self) -> usize {
+        self.attempts
     }
 
     fn change(&mut self, what: String) -> Result<(), Error> {
@@ -81,24 +128,81 @@ impl Fake {
 }
 
 impl Machine for Fake {
-    fn addresses(&mut self) -> Result<Vec<Address>, Error> {
+    fn interfaces(&mut self) -> Result<BTreeMap<String, Interface>, Error> {
+        Ok(self.interfaces.clone())
+    }
+
+    fn make_interface(&mut self, name: &str) -> Result<(), Error> {
+        self.change(format!("make {name}"))?;
+        let kind = Kind::Dummy { ours: true };
+        let interface = Interface { kind, up: true };
+        self.interfaces.insert(name.into(), interface);
+        Ok(())
+    }
+
+    fn raise_interface(&mut self, name: &str) -> Result<(), Error> {
+        self.change(format!("raise {name}"))?;
+        let interface = self.interfaces.get_mut(name);
+        interface.expect("it is there").up = true;
+        Ok(())
+    }
+
+    fn delete_interface(&mut self, name: &str) -> Result<DeleteOutcome, Error> {
+        self.change(format!("delete {name}"))?;
+        self.addresses.retain(|found| found.interface != name);
+        self.routes.retain(|place| place.interface != name);
+        Ok(match self.interfaces.remove(name) {
+            Some(_) => DeleteOutcome::Deleted,
+            None => DeleteOutcome::WasAbsent,
+        })
+    }
+
+    fn addresses(&mut self) -> Result<Vec<Found>, Error> {
         Ok(self.addresses.clone())
     }
 
-    fn add_address(&mut self, vip: Ipv4Addr, label: &str) -> Result<AddOutcome, Error> {
-        self.change(format!("add {vip} {label}"))?;
-        if self.addresses.iter().any(|address| address.address == vip) {
+    fn add_address(&mut self, vip: &Vip) -> Result<AddOutcome, Error> {
+        let label = vip.label.as_deref().map(|label| format!(" {label}"));
+        let label = label.unwrap_or_default();
+        self.change(format!("add {}{label}", shown(&vip.place())))?;
+        if self
+            .addresses
+            .iter()
+            .any(|found| found.place() == vip.place())
+        {
             return Ok(AddOutcome::AlreadyThere);
         }
-        self.put(vip, 32, label, OURS);
+        let detail = Address {
+            label: vip.label.clone(),
+            expires: vip.lifetime.is_some(),
+            protocol: OURS,
+            ..Address::new(1, vip.address, host_prefix_length(vip.address))
+        };
+        self.put_on(&vip.interface, detail);
         Ok(AddOutcome::Added)
     }
 
-    fn remove_address(&mut self, vip: Ipv4Addr) -> Result<RemoveOutcome, Error> {
-        self.change(format!("remove {vip}"))?;
+    fn renew_address(&mut self, vip: &Vip) -> Result<(), Error> {
+        self.change(format!("renew {}", shown(&vip.place())))?;
+        for found in &mut self.addresses {
+            if found.place() == vip.place() {
+                found.detail.expires = vip.lifetime.is_some();
+            }
+        }
+        Ok(())
+    }
+
+    fn remove_address(&mut self, place: &Place) -> Result<RemoveOutcome, Error> {
+        self.change(format!("remove {}", shown(place)))?;
         let before = self.addresses.len();
-        self.addresses.retain(|address| address.address != vip);
-        self.routes.remove(&vip);
+        self.addresses.retain(|found| found.place() != *place);
+        // The routes go when no interface has their source any more.
+        let held = |address| {
+            self.addresses
+                .iter()
+                .any(|found| found.detail.address == address)
+        };
+        self.routes.retain(|route| held(route.address));
         Ok(if self.addresses.len() < before {
             RemoveOutcome::Removed
         } else {
@@ -106,26 +210,35 @@ impl Machine for Fake {
         })
     }
 
-    fn routes(&mut self) -> Result<BTreeSet<Ipv4Addr>, Error> {
+    fn routes(&mut self) -> Result<BTreeSet<Place>, Error> {
         Ok(self.routes.clone())
     }
 
-    fn add_route(&mut self, vip: Ipv4Addr) -> Result<AddOutcome, Error> {
-        self.change(format!("add route {vip}"))?;
-        Ok(if self.routes.insert(vip) {
+    fn add_route(&mut self, place: &Place) -> Result<AddOutcome, Error> {
+        self.change(format!("add route {}", shown(place)))?;
+        let occupied = |route: &Place| route.address == place.address && route != place;
+        if self.routes.iter().any(occupied) {
+            let name = format!("another route to {}", place.address);
+            return Err(sysctl::Error::Name { name }.into());
+        }
+        Ok(if self.routes.insert(place.clone()) {
             AddOutcome::Added
         } else {
             AddOutcome::AlreadyThere
         })
     }
 
-    fn remove_route(&mut self, vip: Ipv4Addr) -> Result<RemoveOutcome, Error> {
-        self.change(format!("remove route {vip}"))?;
-        Ok(if self.routes.remove(&vip) {
+    fn remove_route(&mut self, place: &Place) -> Result<RemoveOutcome, Error> {
+        self.change(format!("remove route {}", shown(place)))?;
+        Ok(if self.routes.remove(place) {
             RemoveOutcome::Removed
         } else {
             RemoveOutcome::WasAbsent
         })
+    }
+
+    fn filtered(&mut self) -> BTreeSet<Ipv4Addr> {
+        self.filtered.clone()
     }
 
     fn values(&mut self, setting: &Setting) -> Result<BTreeMap<String, i32>, Error> {
@@ -191,5 +304,14 @@ impl Machine for Fake {
     fn record(&mut self, owned: Owned) -> Result<(), Error> {
         self.owned = owned;
         Ok(())
+    }
+}
+
+/// The address, and the interface if it isn't `lo`.
+fn shown(place: &Place) -> String {
+    if place.interface == LOOPBACK {
+        place.address.to_string()
+    } else {
+        place.to_string()
     }
 }

@@ -9,10 +9,14 @@
 //! back when something fails, and [`machine`] alone touches the kernel.
 
 pub mod agent;
+pub mod anycast;
+pub mod audit;
 pub mod cli;
 pub mod config;
+pub mod filter;
 pub mod machine;
 pub mod plan;
+pub mod run;
 pub mod step;
 pub mod vip;
 

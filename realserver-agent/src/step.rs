@@ -1,13 +1,13 @@
 //! Single changes, each with its way back.
 
-use std::collections::BTreeSet;
 use std::fmt;
-use std::net::Ipv4Addr;
 
 use lvs_system::address::{AddOutcome, RemoveOutcome};
+use lvs_system::link::DeleteOutcome;
 use lvs_system::sysctl::Change;
 
-use crate::machine::{Error, Machine, Owned};
+use crate::machine::{Error, Item, Machine};
+use crate::vip::{Place, Vip};
 
 /// One change to the machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,26 +19,27 @@ pub enum Step {
         /// The value.
         value: i32,
     },
-    /// Put a VIP on `lo`.
-    AddAddress {
-        /// The VIP.
-        vip: Ipv4Addr,
-        /// Its label, such as `lo:0`.
-        label: String,
-    },
+    /// Make a dummy interface.
+    MakeInterface(String),
+    /// Set up a dummy interface of the agent's.
+    RaiseInterface(String),
+    /// Put a VIP on its interface, with this label.
+    AddAddress(Vip),
+    /// Let a VIP that is there live on, for its lifetime or for ever.
+    Renew(Vip),
     /// Add a VIP's host route.
-    AddRoute(Ipv4Addr),
-    /// Record a VIP on `lo` that carries the agent's mark but is in no record.
-    Adopt(Ipv4Addr),
+    AddRoute(Place),
+    /// Record a VIP that carries the agent's mark but is in no record.
+    Adopt(Place),
     /// Remove a VIP's host route.
-    RemoveRoute(Ipv4Addr),
-    /// Take a VIP from `lo`; its route must be gone before, or goes with it.
-    RemoveAddress {
-        /// The VIP.
-        vip: Ipv4Addr,
-        /// Its label, to put it back with.
-        label: String,
-    },
+    RemoveRoute(Place),
+    /// Take a VIP from its interface; its route must be gone before, or goes with it. Label and lifetime
+    /// are what it would be put back with.
+    RemoveAddress(Vip),
+    /// Delete a dummy interface of the agent's.
+    RemoveInterface(String),
+    /// Forget what somebody else has replaced.
+    Disown(Item),
 }
 
 /// Why a run of steps ended early.
@@ -46,86 +47,111 @@ pub enum Step {
 pub struct Failure {
     /// What could not be done.
     pub cause: Error,
-    /// What could not be taken back; empty when the machine is as it was.
+    /// What could not be taken back.
     pub left_behind: Vec<Error>,
+    /// Sysctls that were not put back, since the machine would answer ARP for a VIP that is on it.
+    pub kept: Vec<String>,
 }
 
-/// Carries out `steps` in order. When one fails, those before it are taken back, last first.
-pub fn carry_out(machine: &mut dyn Machine, steps: &[Step]) -> Result<(), Failure> {
+/// Carries out `steps` in order. When one fails, those before it are taken back, last first, but no sysctl
+/// while a VIP is held.
+pub fn carry_out(machine: &mut dyn Machine, steps: &[Step]) -> Result<(), Box<Failure>> {
     let mut done = Vec::new();
     for step in steps {
         match step.apply(machine) {
             Ok(undo) => done.extend(undo),
-            Err(cause) => {
-                let left_behind = take_back(machine, &done);
-                return Err(Failure { cause, left_behind });
-            }
+            Err(cause) => return Err(Box::new(take_back(machine, &done, cause))),
         }
     }
     Ok(())
 }
 
-/// Returns what could not be done. When a VIP stays, so do the sysctls that keep it silent; they
-/// are on record for the next stop.
-fn take_back(machine: &mut dyn Machine, done: &[Undo]) -> Vec<Error> {
-    let mut errors = Vec::new();
-    let mut vip_stays = false;
+/// What is on record of the sysctls that stay is restored by the next stop.
+fn take_back(machine: &mut dyn Machine, done: &[Undo], cause: Error) -> Failure {
+    let mut failure = Failure {
+        cause,
+        left_behind: Vec::new(),
+        kept: Vec::new(),
+    };
     for undo in done.iter().rev() {
-        if vip_stays && matches!(undo, Undo::Sysctl(_)) {
-            continue;
-        }
-        if let Err(error) = undo.apply(machine) {
-            vip_stays |= matches!(undo, Undo::AddedAddress(_));
-            errors.push(error);
+        // They were the first steps, so that what is held now is what stays.
+        if let Undo::Sysctl(change) = undo
+            && holds_ipv4(machine)
+        {
+            failure.kept.push(change.name.clone());
+        } else {
+            failure.left_behind.extend(undo.apply(machine).err());
         }
     }
-    errors
+    failure
+}
+
+fn holds_ipv4(machine: &dyn Machine) -> bool {
+    let mut held = machine.owned().addresses.iter();
+    held.any(|place| place.address.is_ipv4())
 }
 
 /// The way back from a step that changed something.
 #[derive(Debug)]
 pub(crate) enum Undo {
     Sysctl(Change),
-    AddedAddress(Ipv4Addr),
-    AddedRoute(Ipv4Addr),
-    RemovedRoute(Ipv4Addr),
-    RemovedAddress { vip: Ipv4Addr, label: String },
+    MadeInterface(String),
+    AddedAddress(Place),
+    AddedRoute(Place),
+    RemovedRoute(Place),
+    RemovedAddress(Vip),
+    RemovedInterface(String),
 }
 
 impl Step {
+    /// The interface that it makes, sets up or deletes.
+    pub(crate) fn interface(&self) -> Option<&str> {
+        match self {
+            Self::MakeInterface(name)
+            | Self::RaiseInterface(name)
+            | Self::RemoveInterface(name) => Some(name),
+            _ => None,
+        }
+    }
+
     /// Makes the change, and the record with it: what is added is recorded first and what is
     /// removed is forgotten last, so that a crash between the two leaves a record too many, which
     /// `stop` can bear, rather than one too few.
     ///
     /// A step that the kernel refuses leaves nothing behind. `None` when there was nothing to
-    /// change.
+    /// change, or nothing to change back.
     pub(crate) fn apply(&self, machine: &mut dyn Machine) -> Result<Option<Undo>, Error> {
         match self {
             Self::SetSysctl { name, value } => Ok(machine
                 .set_sysctl(name, &value.to_string())?
                 .map(Undo::Sysctl)),
-            Self::AddAddress { vip, label } => add_address(machine, *vip, label),
-            Self::AddRoute(vip) => add_route(machine, *vip),
-            Self::Adopt(vip) => {
+            Self::MakeInterface(name) => make_interface(machine, name),
+            Self::RaiseInterface(name) => machine.raise_interface(name).map(|()| None),
+            Self::AddAddress(vip) => add_address(machine, vip),
+            Self::Renew(vip) => machine.renew_address(vip).map(|()| None),
+            Self::AddRoute(place) => add_route(machine, place),
+            Self::Adopt(place) => {
                 // Keeping the mark's owner on record is right however the run ends.
-                record(machine, ADDRESSES, *vip)?;
+                record(machine, &Item::Address(place.clone()))?;
                 Ok(None)
             }
-            Self::RemoveRoute(vip) => {
-                let outcome = machine.remove_route(*vip)?;
-                forget(machine, ROUTES, *vip)?;
-                Ok((outcome == RemoveOutcome::Removed).then_some(Undo::RemovedRoute(*vip)))
+            Self::RemoveRoute(place) => {
+                let outcome = machine.remove_route(place)?;
+                forget(machine, &Item::Route(place.clone()))?;
+                Ok((outcome == RemoveOutcome::Removed).then(|| Undo::RemovedRoute(place.clone())))
             }
-            Self::RemoveAddress { vip, label } => {
-                let outcome = machine.remove_address(*vip)?;
-                forget(machine, ADDRESSES, *vip)?;
-                Ok(
-                    (outcome == RemoveOutcome::Removed).then(|| Undo::RemovedAddress {
-                        vip: *vip,
-                        label: label.clone(),
-                    }),
-                )
+            Self::RemoveAddress(vip) => {
+                let outcome = machine.remove_address(&vip.place())?;
+                forget(machine, &Item::Address(vip.place()))?;
+                Ok((outcome == RemoveOutcome::Removed).then(|| Undo::RemovedAddress(vip.clone())))
             }
+            Self::RemoveInterface(name) => {
+                let outcome = machine.delete_interface(name)?;
+                forget(machine, &Item::Interface(name.clone()))?;
+                Ok((outcome == DeleteOutcome::Deleted)
+                    .then(|| Undo::RemovedInterface(name.clone())))
+            }
+            Self::Disown(item) => forget(machine, item).map(|()| None),
         }
     }
 }
@@ -134,16 +160,21 @@ impl Undo {
     fn apply(&self, machine: &mut dyn Machine) -> Result<(), Error> {
         match self {
             Self::Sysctl(change) => machine.undo_sysctl(change),
-            Self::AddedAddress(vip) => {
-                machine.remove_address(*vip)?;
-                forget(machine, ADDRESSES, *vip)
+            Self::MadeInterface(name) => {
+                machine.delete_interface(name)?;
+                forget(machine, &Item::Interface(name.clone()))
             }
-            Self::AddedRoute(vip) => {
-                machine.remove_route(*vip)?;
-                forget(machine, ROUTES, *vip)
+            Self::AddedAddress(place) => {
+                machine.remove_address(place)?;
+                forget(machine, &Item::Address(place.clone()))
             }
-            Self::RemovedRoute(vip) => add_route(machine, *vip).map(|_| ()),
-            Self::RemovedAddress { vip, label } => add_address(machine, *vip, label).map(|_| ()),
+            Self::AddedRoute(place) => {
+                machine.remove_route(place)?;
+                forget(machine, &Item::Route(place.clone()))
+            }
+            Self::RemovedRoute(place) => add_route(machine, place).map(|_| ()),
+            Self::RemovedAddress(vip) => add_address(machine, vip).map(|_| ()),
+            Self::RemovedInterface(name) => make_interface(machine, name).map(|_| ()),
         }
     }
 }
@@ -151,66 +182,69 @@ impl Undo {
 impl fmt::Display for Failure {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{}; ", self.cause)?;
-        if self.left_behind.is_empty() {
-            return formatter.write_str("everything is as it was before");
+        if !self.left_behind.is_empty() {
+            let words: Vec<String> = self.left_behind.iter().map(Error::to_string).collect();
+            let words = words.join("; ");
+            return write!(formatter, "not everything could be taken back: {words}");
         }
-        formatter.write_str("not everything could be taken back:")?;
-        for (position, error) in self.left_behind.iter().enumerate() {
-            let separator = if position == 0 { " " } else { "; " };
-            write!(formatter, "{separator}{error}")?;
+        if self.kept.is_empty() {
+            formatter.write_str("everything is as it was before")
+        } else {
+            let names = self.kept.join(", ");
+            write!(
+                formatter,
+                "everything is as it was before, but {names}, which a VIP that is here needs"
+            )
         }
-        Ok(())
     }
 }
 
 impl std::error::Error for Failure {}
 
-fn add_address(
-    machine: &mut dyn Machine,
-    vip: Ipv4Addr,
-    label: &str,
-) -> Result<Option<Undo>, Error> {
-    let added = add(machine, ADDRESSES, vip, |machine| {
-        machine.add_address(vip, label)
-    })?;
-    Ok(added.then_some(Undo::AddedAddress(vip)))
+fn make_interface(machine: &mut dyn Machine, name: &str) -> Result<Option<Undo>, Error> {
+    let item = Item::Interface(name.into());
+    add(machine, &item, |machine| {
+        machine.make_interface(name).map(|()| AddOutcome::Added)
+    })
+    .map(|added| added.then(|| Undo::MadeInterface(name.into())))
 }
 
-fn add_route(machine: &mut dyn Machine, vip: Ipv4Addr) -> Result<Option<Undo>, Error> {
-    let added = add(machine, ROUTES, vip, |machine| machine.add_route(vip))?;
-    Ok(added.then_some(Undo::AddedRoute(vip)))
+fn add_address(machine: &mut dyn Machine, vip: &Vip) -> Result<Option<Undo>, Error> {
+    let item = Item::Address(vip.place());
+    let added = add(machine, &item, |machine| machine.add_address(vip))?;
+    Ok(added.then(|| Undo::AddedAddress(vip.place())))
 }
 
-/// One of the two sets of the record.
-type Part = fn(&mut Owned) -> &mut BTreeSet<Ipv4Addr>;
-const ADDRESSES: Part = |owned| &mut owned.addresses;
-const ROUTES: Part = |owned| &mut owned.routes;
+fn add_route(machine: &mut dyn Machine, place: &Place) -> Result<Option<Undo>, Error> {
+    let item = Item::Route(place.clone());
+    let added = add(machine, &item, |machine| machine.add_route(place))?;
+    Ok(added.then(|| Undo::AddedRoute(place.clone())))
+}
 
 /// Returns whether `change` added something; what it didn't add is recorded as before.
 fn add(
     machine: &mut dyn Machine,
-    part: Part,
-    vip: Ipv4Addr,
+    item: &Item,
     change: impl FnOnce(&mut dyn Machine) -> Result<AddOutcome, Error>,
 ) -> Result<bool, Error> {
-    let newly_recorded = record(machine, part, vip)?;
+    let newly_recorded = record(machine, item)?;
     let outcome = change(machine);
     if newly_recorded && !matches!(outcome, Ok(AddOutcome::Added)) {
-        forget(machine, part, vip)?;
+        forget(machine, item)?;
     }
     Ok(outcome? == AddOutcome::Added)
 }
 
 /// Returns whether it wasn't recorded before.
-fn record(machine: &mut dyn Machine, part: Part, vip: Ipv4Addr) -> Result<bool, Error> {
+fn record(machine: &mut dyn Machine, item: &Item) -> Result<bool, Error> {
     let mut owned = machine.owned().clone();
-    let newly_recorded = part(&mut owned).insert(vip);
+    let newly_recorded = owned.insert(item);
     machine.record(owned)?;
     Ok(newly_recorded)
 }
 
-fn forget(machine: &mut dyn Machine, part: Part, vip: Ipv4Addr) -> Result<(), Error> {
+fn forget(machine: &mut dyn Machine, item: &Item) -> Result<(), Error> {
     let mut owned = machine.owned().clone();
-    part(&mut owned).remove(&vip);
+    owned.remove(item);
     machine.record(owned)
 }

@@ -3,14 +3,20 @@
 //! Adding what is there and removing what is absent are results here, not errors, so that callers
 //! can repeat themselves after a crash.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::thread;
+use std::time::{Duration, Instant};
 
-use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NlasIterator, parse_string, parse_u32};
+use netlink_packet_core::{
+    NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, NlasIterator, parse_string, parse_u32,
+};
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::address::{
     AddressAttribute, AddressFlags, AddressHeader, AddressHeaderFlags, AddressMessage,
-    AddressProtocol, AddressScope,
+    AddressProtocol, AddressScope, CacheInfo,
 };
+use netlink_packet_route::route::{RouteAttribute, RouteHeader, RouteMessage, RouteType};
 use nix::errno::Errno;
 
 use crate::link::display_name;
@@ -21,6 +27,12 @@ use crate::netlink::{self, Connection, Request};
 /// The kernel takes 1 to 3 for itself (`linux/if_addr.h`) and leaves the rest to administrators;
 /// `ip address show proto 153` lists ours. Kernels before 5.18 drop the mark silently.
 pub const OURS: u8 = 153;
+
+/// The port of a datagram that is never sent (RFC 863).
+const DISCARD: u16 = 9;
+
+/// Between two looks whether a route is there.
+const ROUTE_PAUSE: Duration = Duration::from_micros(200);
 
 /// An address on an interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,6 +61,8 @@ pub struct Address {
     pub tentative: bool,
     /// Found only: another machine has the address (`IFA_F_DADFAILED`).
     pub duplicate: bool,
+    /// Found only: the kernel takes it away when nobody renews it in time (`IFA_CACHEINFO`).
+    pub expires: bool,
     /// `IFA_PROTO`: 0 where nobody marked it, [`OURS`] where we did.
     pub protocol: u8,
 }
@@ -127,6 +141,7 @@ impl Address {
             secondary: false,
             tentative: false,
             duplicate: false,
+            expires: false,
             protocol: OURS,
         }
     }
@@ -156,22 +171,116 @@ impl Address {
 /// Puts `address` on its interface.
 ///
 /// IPv6 addresses skip duplicate address detection: a VIP's uniqueness is VRRP's or the
-/// operator's matter, and a tentative address answers nobody.
+/// operator's matter, and a tentative address answers nobody. And they are deprecated from the start
+/// (RFC 4862, section 5.5.4): what this machine sends to real servers, probes and tunnels among it,
+/// comes from an address of its own. Real servers hold the VIP themselves and would answer to it at
+/// home. Of an IPv4 subnet the kernel takes the first address anyway.
 pub fn add(connection: &mut Connection, address: &Address) -> Result<AddOutcome, Error> {
-    let request = Request::of(
-        libc::RTM_NEWADDR,
-        NLM_F_CREATE | NLM_F_EXCL,
-        &message(address),
-    );
+    add_message(connection, address, &message(address))
+}
+
+/// As [`add`], for `lifetime` only, in whole seconds (rounded up, at least 1): then the kernel takes
+/// the address away by itself, whatever has become of this process, unless it is [renewed](renew).
+pub fn add_for(
+    connection: &mut Connection,
+    address: &Address,
+    lifetime: Duration,
+) -> Result<AddOutcome, Error> {
+    add_message(connection, address, &with_lifetime(address, Some(lifetime)))
+}
+
+/// Lets the kernel keep `address` for `lifetime` from now, as in [`add_for`], or for ever.
+///
+/// An address that is there is never taken away for that (`NLM_F_REPLACE`); one that is not is added.
+pub fn renew(
+    connection: &mut Connection,
+    address: &Address,
+    lifetime: Option<Duration>,
+) -> Result<(), Error> {
+    let message = with_lifetime(address, lifetime);
+    let request = Request::of(libc::RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE, &message);
+    match connection.request(&request) {
+        Ok(_) => Ok(()),
+        Err(reason) => Err(refused(address, reason)),
+    }
+}
+
+fn add_message(
+    connection: &mut Connection,
+    address: &Address,
+    message: &AddressMessage,
+) -> Result<AddOutcome, Error> {
+    let request = Request::of(libc::RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, message);
     match connection.request(&request) {
         Ok(_) => Ok(AddOutcome::Added),
         Err(error) if error.errno() == Some(Errno::EEXIST) => Ok(AddOutcome::AlreadyThere),
-        Err(reason) => Err(Error::Add {
-            address: format!("{}/{}", address.address, address.prefix_length),
-            interface: display_name(address.interface_index),
-            reason,
-        }),
+        Err(reason) => Err(refused(address, reason)),
     }
+}
+
+fn refused(address: &Address, reason: netlink::Error) -> Error {
+    Error::Add {
+        address: format!("{}/{}", address.address, address.prefix_length),
+        interface: display_name(address.interface_index),
+        reason,
+    }
+}
+
+/// Waits until the kernel takes packets to IPv6 addresses, with their interfaces, that were added a moment
+/// ago, but no longer than `limit`. Whether it does.
+///
+/// It acknowledges an address before a worker of its own makes the route that this takes
+/// (`addrconf_dad_work()`, `net/ipv6/addrconf.c`).
+pub fn await_routes(
+    connection: &mut Connection,
+    added: &[(u32, Ipv6Addr)],
+    limit: Duration,
+) -> bool {
+    let deadline = Instant::now() + limit;
+    added.iter().all(|(interface_index, address)| {
+        loop {
+            if is_taken(connection, *interface_index, *address) {
+                return true;
+            }
+            if Instant::now() >= deadline {
+                return false;
+            }
+            thread::sleep(ROUTE_PAUSE);
+        }
+    })
+}
+
+/// Whether the kernel takes packets to `address` as this machine's own, by its routes for packets that
+/// come in or start here, whatever interface holds it.
+pub fn is_local(connection: &mut Connection, address: IpAddr) -> bool {
+    is_routed_here(connection, address, None)
+}
+
+fn is_taken(connection: &mut Connection, interface_index: u32, address: Ipv6Addr) -> bool {
+    is_routed_here(connection, address.into(), Some(interface_index))
+}
+
+fn is_routed_here(
+    connection: &mut Connection,
+    address: IpAddr,
+    interface_index: Option<u32>,
+) -> bool {
+    let mut message = RouteMessage::default();
+    message.header.address_family = family(address);
+    message.header.destination_prefix_length = if address.is_ipv6() { 128 } else { 32 };
+    message.attributes = vec![RouteAttribute::Destination(address.into())];
+    message
+        .attributes
+        .extend(interface_index.map(RouteAttribute::Oif));
+    let replies = connection.request(&Request::of(libc::RTM_GETROUTE, 0, &message));
+    replies.is_ok_and(|replies| {
+        let headers = replies
+            .iter()
+            .map(|reply| RouteHeader::parse(&reply.payload));
+        headers
+            .flatten()
+            .any(|header| header.kind == RouteType::Local)
+    })
 }
 
 /// Takes `address` from its interface; only interface, address, prefix length and peer count, so
@@ -255,6 +364,20 @@ fn own<'a>(
     })
 }
 
+/// The address that this machine would speak to another one from. Nothing is sent.
+///
+/// # Errors
+/// When it has no way there, or no more descriptors.
+pub fn source_towards(address: IpAddr) -> io::Result<IpAddr> {
+    let any: IpAddr = match address {
+        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let socket = UdpSocket::bind((any, 0))?;
+    socket.connect(SocketAddr::new(address, DISCARD))?;
+    Ok(socket.local_addr()?.ip())
+}
+
 /// Whether the kernel lets this process change addresses, routes and links (`CAP_NET_ADMIN` in
 /// the user namespace that owns the network namespace).
 ///
@@ -302,7 +425,40 @@ fn message(address: &Address) -> AddressMessage {
         .attributes
         .extend(address.broadcast.map(AddressAttribute::Broadcast));
     message
+        .attributes
+        .extend(address.address.is_ipv6().then(|| lifetimes(FOR_EVER, 0)));
+    message
 }
+
+/// [`message`] with a lifetime for IPv4 too, where the kernel takes none for its former one.
+fn with_lifetime(address: &Address, lifetime: Option<Duration>) -> AddressMessage {
+    let valid = lifetime.map_or(FOR_EVER, whole_seconds);
+    let preferred = if address.address.is_ipv6() { 0 } else { valid };
+    let mut message = message(address);
+    let is_other =
+        |attribute: &AddressAttribute| !matches!(attribute, AddressAttribute::CacheInfo(_));
+    message.attributes.retain(is_other);
+    message.attributes.push(lifetimes(valid, preferred));
+    message
+}
+
+fn whole_seconds(lifetime: Duration) -> u32 {
+    let seconds = lifetime
+        .as_nanos()
+        .div_ceil(Duration::from_secs(1).as_nanos());
+    u32::try_from(seconds).unwrap_or(FOR_EVER).max(1)
+}
+
+/// Seconds for which an address is valid, and for which it is preferred as a source.
+fn lifetimes(valid: u32, preferred: u32) -> AddressAttribute {
+    let mut lifetimes = CacheInfo::default();
+    lifetimes.ifa_valid = valid;
+    lifetimes.ifa_preferred = preferred;
+    AddressAttribute::CacheInfo(lifetimes)
+}
+
+/// `INFINITY_LIFE_TIME`, `include/net/addrconf.h`.
+const FOR_EVER: u32 = u32::MAX;
 
 /// Reads what [`Address`] needs and nothing else, so that an attribute that the library doesn't
 /// know hides no address. `None` for a malformed message, `Some(None)` for other families than IPv4
@@ -317,6 +473,7 @@ pub(crate) fn parse(payload: &[u8]) -> Option<Option<Address>> {
     let mut flags = AddressFlags::from_bits_retain(header.flags.bits().into());
     let (mut local, mut other) = (None, None);
     let (mut label, mut broadcast, mut protocol) = (None, None, 0);
+    let mut expires = false;
     for attribute in NlasIterator::new(payload.get(ADDRESS_HEADER_LENGTH..)?) {
         let attribute = attribute.ok()?;
         let value = attribute.value();
@@ -329,6 +486,8 @@ pub(crate) fn parse(payload: &[u8]) -> Option<Option<Address>> {
             }
             libc::IFA_FLAGS => flags = AddressFlags::from_bits_retain(parse_u32(value).ok()?),
             IFA_PROTO => protocol = *value.first()?,
+            // struct ifa_cacheinfo: preferred, then valid.
+            libc::IFA_CACHEINFO => expires = parse_u32(value.get(4..8)?).ok()? != FOR_EVER,
             _ => {}
         }
     }
@@ -347,6 +506,7 @@ pub(crate) fn parse(payload: &[u8]) -> Option<Option<Address>> {
         secondary: flags.contains(AddressFlags::Secondary),
         tentative: flags.contains(AddressFlags::Tentative),
         duplicate: flags.contains(AddressFlags::Dadfailed),
+        expires,
         protocol,
     }))
 }

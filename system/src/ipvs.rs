@@ -4,8 +4,8 @@
 //! the director's data plane, which alone writes to it.
 
 use lvs_proto::ipvs::{
-    CONTROLLER, Command, DecodeError, FoundDestination, FoundService, Information, Query, Service,
-    ServiceKey, Statistics, family_identifier, family_request,
+    CONTROLLER, Command, Daemon, DecodeError, FoundDestination, FoundService, Information, Query,
+    Service, ServiceKey, Statistics, Timeouts, family_identifier, family_request,
 };
 use nix::errno::Errno;
 
@@ -91,6 +91,20 @@ impl Ipvs {
     pub fn information(&mut self) -> Result<Information, Error> {
         let reply = self.ask(Query::Information)?;
         Ok(Information::decode(&reply.payload)?)
+    }
+
+    /// How long idle connection entries stay.
+    pub fn timeouts(&mut self) -> Result<Timeouts, Error> {
+        let reply = self.ask(Query::Timeouts)?;
+        Ok(Timeouts::decode(&reply.payload)?)
+    }
+
+    /// The synchronization daemons that run: one of each role at most.
+    pub fn daemons(&mut self) -> Result<Vec<Daemon>, Error> {
+        let query = request(self.family, Query::Daemons.encode());
+        let replies = self.connection.dump(&query)?;
+        let daemons = replies.iter().map(|reply| Daemon::decode(&reply.payload));
+        Ok(daemons.collect::<Result<_, _>>()?)
     }
 
     fn ask(&mut self, query: Query) -> Result<Reply, Error> {

@@ -1,6 +1,6 @@
 //! Network interfaces: found by name, with what VRRP and ARP need to know of them.
 
-use netlink_packet_core::{NlasIterator, parse_string, parse_u32};
+use netlink_packet_core::{NLA_HEADER_SIZE, NlasIterator, parse_string, parse_u32};
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::link::{
     AfSpecInet6, AfSpecUnspec, In6AddrGenMode, LinkAttribute, LinkFlags, LinkHeader, LinkMessage,
@@ -128,6 +128,14 @@ pub fn set_alias(
     change(connection, libc::RTM_SETLINK, &message).map_err(refused("mark", interface_index))
 }
 
+/// Gives an interface another name, at most 15 bytes long. Kernels older than 6.2 demand that it is down.
+pub fn rename(connection: &mut Connection, interface_index: u32, name: &str) -> Result<(), Error> {
+    let mut message = LinkMessage::default();
+    message.header.index = interface_index;
+    message.attributes = vec![LinkAttribute::IfName(name.to_owned())];
+    change(connection, libc::RTM_SETLINK, &message).map_err(refused("rename", interface_index))
+}
+
 /// Deletes an interface that was made by software, such as a macvlan.
 pub fn delete(connection: &mut Connection, interface_index: u32) -> Result<DeleteOutcome, Error> {
     let mut message = LinkMessage::default();
@@ -203,6 +211,28 @@ pub(crate) fn parse(payload: &[u8]) -> Option<Option<Link>> {
         }
     }
     Some(Some(link))
+}
+
+/// What sort of software makes an interface, such as `dummy`; `None` for hardware and `lo`.
+pub(crate) fn kind(payload: &[u8]) -> Option<String> {
+    let attributes = payload.get(LINK_HEADER_LENGTH..)?;
+    let information = attribute(attributes, libc::IFLA_LINKINFO)?;
+    parse_string(attribute(information, libc::IFLA_INFO_KIND)?).ok()
+}
+
+/// The text that [`set_alias`] gave an interface.
+pub(crate) fn alias(payload: &[u8]) -> Option<String> {
+    let attributes = payload.get(LINK_HEADER_LENGTH..)?;
+    parse_string(attribute(attributes, libc::IFLA_IFALIAS)?).ok()
+}
+
+/// The value of the first attribute of a kind.
+pub(crate) fn attribute(attributes: &[u8], kind: u16) -> Option<&[u8]> {
+    let found = NlasIterator::new(attributes)
+        .map_while(Result::ok)
+        .find(|attribute| attribute.kind() == kind)?;
+    let length = usize::from(found.length());
+    found.into_inner().get(NLA_HEADER_SIZE..length)
 }
 
 pub(crate) fn malformed(name: &str) -> Error {

@@ -1,14 +1,16 @@
 //! One process at a time: a lock file that names its holder.
 
-use std::fs::{self, File, OpenOptions};
+use std::fmt;
+use std::fs::File;
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
+
+use crate::file;
 
 /// Held while it lives; the kernel lets go of it when its process ends, however it ends.
 ///
@@ -30,15 +32,24 @@ pub enum Error {
         reason: io::Error,
     },
     /// Another process kept the lock for the whole time allowed.
-    #[error("another {program}{} is at work and holds {}", process(.holder), .path.display())]
+    #[error("another {program}{} is at work and holds {}", .holder.as_ref().map(Holder::to_string).unwrap_or_default(), .path.display())]
     Held {
         /// The program that the lock is for.
         program: &'static str,
         /// The file.
         path: PathBuf,
-        /// The other's process id; `None` in the moment before it has written it.
-        holder: Option<u32>,
+        /// The other; `None` in the moment before it has signed.
+        holder: Option<Holder>,
     },
+}
+
+/// Who holds a lock, as it signed itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holder {
+    /// Its process id, in its own namespace.
+    pub process: u32,
+    /// Its command line.
+    pub command: String,
 }
 
 impl Lock {
@@ -52,23 +63,23 @@ impl Lock {
             reason,
         };
         let deadline = Instant::now() + wait;
-        let mut file = open(path).map_err(unavailable)?;
+        let mut file = file::open_or_make(path).map_err(unavailable)?;
         loop {
             match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
                 Ok(mut locked) => {
                     locked
                         .set_len(0)
-                        .and_then(|()| writeln!(locked, "{}", std::process::id()))
+                        .and_then(|()| locked.write_all(signature().as_bytes()))
                         .map_err(unavailable)?;
                     return Ok(Self { _file: locked });
                 }
                 Err((unlocked, Errno::EWOULDBLOCK | Errno::EINTR)) => {
                     if Instant::now() >= deadline {
-                        let holder = fs::read_to_string(path).ok();
+                        let signature = file::read(path, LONGEST_SIGNATURE).ok().flatten();
                         return Err(Error::Held {
                             program,
                             path: path.into(),
-                            holder: holder.and_then(|text| text.trim().parse().ok()),
+                            holder: signature.and_then(|bytes| Holder::parse(&bytes)),
                         });
                     }
                     file = unlocked;
@@ -82,25 +93,43 @@ impl Lock {
 
 const RETRY: Duration = Duration::from_millis(10);
 
-fn open(path: &Path) -> io::Result<File> {
-    if let Some(directory) = path.parent() {
-        fs::create_dir_all(directory)?;
-    }
-    OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(path)
+/// In bytes: more than a command line has.
+const LONGEST_SIGNATURE: u64 = 4 * 1024 * 1024;
+
+/// Process id and command line, a line each.
+fn signature() -> String {
+    let words: Vec<String> = std::env::args_os()
+        .map(|word| word.to_string_lossy().replace(char::is_control, " "))
+        .collect();
+    format!("{}\n{}\n", std::process::id(), words.join(" "))
 }
 
-fn process(holder: &Option<u32>) -> String {
-    holder.map_or_else(String::new, |id| format!(" (process {id})"))
+impl Holder {
+    fn parse(signature: &[u8]) -> Option<Self> {
+        let signature = std::str::from_utf8(signature).ok()?;
+        let (process, command) = signature.split_once('\n')?;
+        Some(Self {
+            process: process.parse().ok()?,
+            command: command.trim_end().to_owned(),
+        })
+    }
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, " (process {}", self.process)?;
+        if !self.command.is_empty() {
+            write!(formatter, ", `{}`", self.command)?;
+        }
+        formatter.write_str(")")
+    }
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
@@ -112,12 +141,14 @@ mod tests {
         let wait = Duration::from_millis(30);
         let error = Lock::acquire(&path, "director", wait).unwrap_err();
         assert!(began.elapsed() >= wait);
-        let expected = format!(
-            "another director (process {}) is at work and holds {}",
-            std::process::id(),
-            path.display()
+        let program = std::env::args().next().unwrap();
+        let start = format!(
+            "another director (process {}, `{program}",
+            std::process::id()
         );
-        assert_eq!(error.to_string(), expected);
+        assert!(error.to_string().starts_with(&start), "{error}");
+        let end = format!("`) is at work and holds {}", path.display());
+        assert!(error.to_string().ends_with(&end), "{error}");
         drop(first);
         Lock::acquire(&path, "director", Duration::ZERO).unwrap();
     }

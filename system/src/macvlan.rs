@@ -7,14 +7,12 @@
 
 use std::fmt;
 
-use netlink_packet_core::{
-    NLA_HEADER_SIZE, NLM_F_CREATE, NLM_F_EXCL, NlasIterator, parse_string, parse_u32,
-};
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, parse_u32};
 use netlink_packet_route::link::{
     InfoData, InfoKind, InfoMacVlan, LinkAttribute, LinkInfo, LinkMessage, MacVlanMode,
 };
 
-use crate::link::{self, Link, display_name};
+use crate::link::{self, Link, attribute, display_name};
 use crate::netlink::{self, Connection, Request};
 
 /// A macvlan as it should be.
@@ -104,11 +102,7 @@ pub fn ours(connection: &mut Connection) -> Result<Vec<Link>, link::Error> {
 }
 
 fn is_marked(payload: &[u8]) -> bool {
-    let alias = payload
-        .get(link::LINK_HEADER_LENGTH..)
-        .and_then(|attributes| attribute(attributes, libc::IFLA_IFALIAS))
-        .and_then(|value| parse_string(value).ok());
-    alias.as_deref() == Some(MARK) && parse(payload).is_some()
+    link::alias(payload).as_deref() == Some(MARK) && parse(payload).is_some()
 }
 
 fn find(connection: &mut Connection, macvlan: &Macvlan) -> Result<Link, Error> {
@@ -158,21 +152,13 @@ fn message(macvlan: &Macvlan) -> LinkMessage {
 pub(crate) fn parse(payload: &[u8]) -> Option<(u32, u32)> {
     let attributes = payload.get(link::LINK_HEADER_LENGTH..)?;
     let information = attribute(attributes, libc::IFLA_LINKINFO)?;
-    if parse_string(attribute(information, libc::IFLA_INFO_KIND)?).ok()? != "macvlan" {
+    if link::kind(payload)? != "macvlan" {
         return None;
     }
     let data = attribute(information, libc::IFLA_INFO_DATA)?;
     let parent = parse_u32(attribute(attributes, libc::IFLA_LINK)?).ok()?;
     let mode = parse_u32(attribute(data, IFLA_MACVLAN_MODE)?).ok()?;
     Some((parent, mode))
-}
-
-fn attribute(attributes: &[u8], kind: u16) -> Option<&[u8]> {
-    let found = NlasIterator::new(attributes)
-        .map_while(Result::ok)
-        .find(|attribute| attribute.kind() == kind)?;
-    let length = usize::from(found.length());
-    found.into_inner().get(NLA_HEADER_SIZE..length)
 }
 
 /// `IFLA_MACVLAN_MODE`, `linux/if_link.h`.

@@ -4,18 +4,18 @@
 //! batch, and the kernel reports failures of the others unasked. The kernel runs all messages of a
 //! batch in order and goes on after a failure (`net/netlink/af_netlink.c`, `netlink_rcv_skb`).
 //!
-//! Called by [`crate::address`], [`crate::link`], [`crate::route`] and [`crate::ipvs`]; each owner
+//! Called by [`crate::address`], [`crate::link`], [`crate::route`], [`crate::listeners`] and [`crate::ipvs`]; each owner
 //! of something in the kernel opens a connection of its own, so that none waits for another.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use netlink_packet_core::Emitable;
 use netlink_sys::Socket;
-use netlink_sys::protocols::{NETLINK_GENERIC, NETLINK_ROUTE};
+use netlink_sys::protocols::{NETLINK_GENERIC, NETLINK_ROUTE, NETLINK_SOCK_DIAG};
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{setsockopt, sockopt};
+use nix::sys::time::{TimeVal, TimeValLike};
 
 /// Which netlink protocol a [`Connection`] speaks (`linux/netlink.h`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +24,8 @@ pub enum Protocol {
     Route,
     /// Families found by name, IPVS among them.
     Generic,
+    /// Sockets (`linux/inet_diag.h`).
+    Sockets,
 }
 
 /// A request without its netlink header, which [`Connection`] adds.
@@ -103,6 +105,13 @@ const BATCH_LENGTH: usize = 64;
 const DUMP_ATTEMPTS: usize = 5;
 const HEADER_LENGTH: usize = 16;
 const RECEIVE_BUFFER: usize = 1 << 20;
+/// The kernel packs up to 32 KiB into one datagram of a dump; a single message is far shorter.
+const LONGEST_DATAGRAM: usize = 64 * 1024;
+/// The same where many short dumps are asked for. The kernel takes, and zeroes, as much memory for each
+/// datagram as its reader has room for (`netlink_dump`, `net/netlink/af_netlink.c`): these fit into
+/// 8 KiB with what it keeps beside (`struct skb_shared_info`), and are what it takes at least on a
+/// machine with large pages (`NLMSG_GOODSIZE`).
+const LONGEST_SHORT_DATAGRAM: usize = 8 * 1024 - 320;
 
 const NLMSG_ERROR: u16 = 2;
 const NLMSG_DONE: u16 = 3;
@@ -119,6 +128,7 @@ const NLMSGERR_ATTR_MSG: u16 = 1;
 pub struct Connection {
     socket: Socket,
     sequence: u32,
+    buffer: Vec<u8>,
 }
 
 impl Connection {
@@ -127,15 +137,25 @@ impl Connection {
         let mut socket = Socket::new(match protocol {
             Protocol::Route => NETLINK_ROUTE,
             Protocol::Generic => NETLINK_GENERIC,
+            Protocol::Sockets => NETLINK_SOCK_DIAG,
         })?;
         socket.bind_auto()?;
         socket.set_ext_ack(true)?;
         socket.set_cap_ack(true)?;
         // A larger buffer only saves retries; without CAP_NET_ADMIN the kernel caps it.
-        let _ = socket.set_rx_buf_sz(RECEIVE_BUFFER as u32);
+        if setsockopt(&socket, sockopt::RcvBufForce, &RECEIVE_BUFFER).is_err() {
+            let _ = setsockopt(&socket, sockopt::RcvBuf, &RECEIVE_BUFFER);
+        }
+        // So that waiting needs no system call of its own.
+        let limit = TimeVal::seconds(ANSWER_TIMEOUT.as_secs() as i64);
+        setsockopt(&socket, sockopt::ReceiveTimeout, &limit).map_err(io::Error::from)?;
         Ok(Self {
             socket,
             sequence: 0,
+            buffer: Vec::with_capacity(match protocol {
+                Protocol::Route | Protocol::Sockets => LONGEST_DATAGRAM,
+                Protocol::Generic => LONGEST_SHORT_DATAGRAM,
+            }),
         })
     }
 
@@ -264,28 +284,27 @@ impl Connection {
         Ok(())
     }
 
-    fn receive(&self) -> Result<Vec<Message>, Error> {
-        wait_readable(self.socket.as_fd(), ANSWER_TIMEOUT)?;
-        let (datagram, sender) = self.socket.recv_from_full()?;
+    fn receive(&mut self) -> Result<Vec<Message>, Error> {
+        self.buffer.clear();
+        // MSG_TRUNC: the whole length, though the buffer be shorter.
+        let (length, sender) = loop {
+            match self.socket.recv_from(&mut self.buffer, libc::MSG_TRUNC) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return Err(Error::TimedOut);
+                }
+                other => break other?,
+            }
+        };
+        if length > self.buffer.len() {
+            return Err(Error::Malformed(
+                "a datagram longer than any of the kernel's",
+            ));
+        }
         if sender.port_number() != 0 {
             return Ok(Vec::new()); // not from the kernel
         }
-        split(&datagram)
-    }
-}
-
-fn wait_readable(descriptor: BorrowedFd<'_>, timeout: Duration) -> Result<(), Error> {
-    let deadline = Instant::now() + timeout;
-    loop {
-        let remaining = deadline.saturating_duration_since(Instant::now());
-        let mut descriptors = [PollFd::new(descriptor, PollFlags::POLLIN)];
-        let wait = PollTimeout::try_from(remaining).unwrap_or(PollTimeout::MAX);
-        match poll(&mut descriptors, wait) {
-            Ok(0) => return Err(Error::TimedOut),
-            Ok(_) => return Ok(()),
-            Err(Errno::EINTR) => {}
-            Err(errno) => return Err(Error::Socket(errno.into())),
-        }
+        split(&self.buffer)
     }
 }
 

@@ -49,7 +49,7 @@ impl PacketSocket {
         };
         // Protocol 0 receives nothing (packet(7)), so that no buffer fills unread.
         let socket = Socket::new(Domain::PACKET, Type::RAW.nonblocking(), None).map_err(open)?;
-        let address = packet_address(interface_index).map_err(open)?;
+        let address = packet_address(interface_index, 0).map_err(open)?;
         Ok(Self {
             socket,
             address,

@@ -10,13 +10,15 @@
 //! what is lost by it ([`Record::damage`]).
 
 use std::fmt;
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+
+use crate::file::{self, Unreadable};
 
 /// A value of type `T` in a JSON file; the default value is the file's absence.
 #[derive(Debug)]
@@ -36,6 +38,15 @@ pub struct Damage {
     pub kept_as: PathBuf,
     /// What is wrong with it: the parser's words.
     pub reason: String,
+}
+
+/// The number of the calling thread's network namespace, by which what belongs to it is told from what
+/// belongs to others on the same machine.
+///
+/// # Errors
+/// What the system says of `/proc`.
+pub fn namespace() -> io::Result<u64> {
+    fs::metadata(NAMESPACE).map(|namespace| namespace.ino())
 }
 
 /// Why a record could not be read or kept.
@@ -60,25 +71,48 @@ impl<T: Clone + Default + PartialEq + Serialize + DeserializeOwned> Record<T> {
     /// Nothing is made or changed yet, but a file that isn't a record is renamed to `.damaged`.
     /// Its caller must be the only one that has the record open.
     pub fn open(directory: &Path, name: &str) -> Result<Self, Error> {
+        let (mut record, fault) = Self::find(directory, name)?;
+        if let Some(reason) = fault {
+            let path = record.path.clone();
+            let kept_as = file::set_aside(&path).map_err(error("set aside", &path))?;
+            record.damage = Some(Damage {
+                path,
+                kept_as,
+                reason,
+            });
+        }
+        Ok(record)
+    }
+
+    /// What is recorded, for a look beside whoever has the record open; changes no file. One that
+    /// isn't a record counts as absent.
+    pub fn peek(directory: &Path, name: &str) -> Result<T, Error> {
+        Ok(Self::find(directory, name)?.0.contents)
+    }
+
+    /// The record, and what is wrong with its file.
+    fn find(directory: &Path, name: &str) -> Result<(Self, Option<String>), Error> {
         let boot = read_boot().map_err(error("read", Path::new(BOOT)))?;
-        let namespace = fs::metadata(NAMESPACE).map_err(error("read", Path::new(NAMESPACE)))?;
-        let path = directory.join(format!("{name}-{}.json", namespace.ino()));
+        let namespace = namespace().map_err(error("read", Path::new(NAMESPACE)))?;
+        let path = directory.join(format!("{name}-{namespace}.json"));
         let mut record = Self {
             path,
             boot,
             contents: T::default(),
             damage: None,
         };
-        match fs::read(&record.path) {
-            Ok(bytes) => match read(&bytes) {
+        let mut fault = None;
+        match file::read(&record.path, LARGEST) {
+            Ok(None) => {}
+            Ok(Some(bytes)) => match read(&bytes) {
                 Ok((boot, contents)) if boot == record.boot => record.contents = contents,
                 Ok(_) => {}
-                Err(reason) => record.damage = Some(set_aside(&record.path, &reason)?),
+                Err(reason) => fault = Some(reason.to_string()),
             },
-            Err(reason) if reason.kind() == io::ErrorKind::NotFound => {}
-            Err(reason) => return Err(error("read", &record.path)(reason)),
+            Err(Unreadable::Damaged(reason)) => fault = Some(reason),
+            Err(Unreadable::Refused(reason)) => return Err(error("read", &record.path)(reason)),
         }
-        Ok(record)
+        Ok((record, fault))
     }
 
     /// What [`Self::open`] found in the record's place and could not read.
@@ -101,23 +135,13 @@ impl<T: Clone + Default + PartialEq + Serialize + DeserializeOwned> Record<T> {
         if contents == T::default() {
             self.remove().map_err(error("remove", &self.path))?;
         } else {
-            self.write(&contents).map_err(error("write", &self.path))?;
+            write(&self.boot, &contents)
+                .map_err(io::Error::from)
+                .and_then(|text| file::replace(&self.path, &text))
+                .map_err(error("write", &self.path))?;
         }
         self.contents = contents;
         Ok(())
-    }
-
-    /// Writes a new file and renames it over the old one, so that a reader finds a whole one.
-    fn write(&self, contents: &T) -> io::Result<()> {
-        let text = write(&self.boot, contents)?;
-        if let Some(directory) = self.path.parent() {
-            fs::create_dir_all(directory)?;
-        }
-        let temporary = self.path.with_extension("json.new");
-        let mut file = File::create(&temporary)?;
-        file.write_all(&text)?;
-        file.sync_all()?;
-        fs::rename(&temporary, &self.path)
     }
 
     fn remove(&self) -> io::Result<()> {
@@ -138,16 +162,6 @@ impl fmt::Display for Damage {
             self.kept_as.display()
         )
     }
-}
-
-fn set_aside(path: &Path, reason: &serde_json::Error) -> Result<Damage, Error> {
-    let kept_as = path.with_extension("json.damaged");
-    fs::rename(path, &kept_as).map_err(error("set aside", path))?;
-    Ok(Damage {
-        path: path.into(),
-        kept_as,
-        reason: reason.to_string(),
-    })
 }
 
 fn error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
@@ -177,6 +191,9 @@ fn read_boot() -> io::Result<String> {
     Ok(fs::read_to_string(BOOT)?.trim_end().to_owned())
 }
 
+/// In bytes: far more than any record takes.
+const LARGEST: u64 = 64 * 1024 * 1024;
+
 const BOOT: &str = "/proc/sys/kernel/random/boot_id";
 const NAMESPACE: &str = "/proc/thread-self/ns/net";
 
@@ -200,6 +217,7 @@ mod tests {
         record.update(|names| names.push("one".into())).unwrap();
         let mut again = Record::<Names>::open(&directory, "names").unwrap();
         assert_eq!(again.contents(), &["one"]);
+        assert_eq!(Record::<Names>::peek(&directory, "names").unwrap(), ["one"]);
         assert_eq!(files(&directory), 1);
         again.update(Vec::clear).unwrap();
         assert_eq!(files(&directory), 0);
@@ -231,6 +249,9 @@ mod tests {
             let mut record = open();
             record.update(|names| names.push("one".into())).unwrap();
             fs::write(&record.path, damaged).unwrap();
+            let peeked = Record::<Names>::peek(directory.path(), "names").unwrap();
+            assert!(peeked.is_empty());
+            assert!(record.path.exists());
             let mut again = open();
             assert!(again.contents().is_empty());
             let damage = again.damage().unwrap().clone();
@@ -251,12 +272,10 @@ mod tests {
     #[test]
     fn what_can_not_be_read_at_all_is_an_error_that_names_it() {
         let directory = tempfile::tempdir().unwrap();
-        let path = Record::<Names>::open(directory.path(), "names")
-            .unwrap()
-            .path;
-        fs::create_dir(&path).unwrap();
-        let error = Record::<Names>::open(directory.path(), "names").unwrap_err();
-        assert!(error.to_string().contains(&path.display().to_string()));
+        let file = directory.path().join("file");
+        fs::write(&file, "no directory").unwrap();
+        let error = Record::<Names>::open(&file, "names").unwrap_err();
+        assert!(error.to_string().contains(&file.display().to_string()));
     }
 
     #[test]

@@ -1,13 +1,14 @@
 //! Host routes to addresses of this machine.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use netlink_packet_core::{
     NLM_F_CREATE, NLM_F_EXCL, NlaBuffer, NlasIterator, ParseableParametrized,
 };
+use netlink_packet_route::AddressFamily;
 use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteHeader, RouteLwEnCapType, RouteMessage, RouteProtocol,
-    RouteScope, RouteType,
+    RouteScope, RouteType, RouteVia,
 };
 use nix::errno::Errno;
 
@@ -24,6 +25,56 @@ pub struct HostRoute {
     pub address: IpAddr,
     /// The interface, as [`crate::link::Link::index`].
     pub interface_index: u32,
+}
+
+/// A route of any table but `local`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// The first address that it is for.
+    pub destination: IpAddr,
+    /// In bits; 0 is a default route.
+    pub prefix_length: u8,
+    /// Its table's number, `RT_TABLE_*` (`linux/rtnetlink.h`).
+    pub table: u32,
+    /// Where it leads.
+    pub kind: Kind,
+    /// Who made it.
+    pub origin: Origin,
+}
+
+/// Where a route leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// To an interface, mostly by a router.
+    Unicast,
+    /// Nowhere, silently.
+    Blackhole,
+    /// Nowhere, and ICMP says so.
+    Unreachable,
+    /// Nowhere, and ICMP says that it is forbidden.
+    Prohibit,
+}
+
+/// Who made a route (`RTPROT_*`, `linux/rtnetlink.h`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The kernel, for an address or a router's advertisement.
+    Kernel,
+    /// Somebody by hand, or what sets up the network at boot.
+    Administrator,
+    /// A routing daemon, by its number.
+    Daemon(u8),
+}
+
+/// The way that the kernel would send a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Way {
+    /// The interface, as [`crate::link::Link::index`].
+    pub interface_index: u32,
+    /// The router, where the address isn't on a LAN of this machine.
+    pub gateway: Option<IpAddr>,
+    /// Nowhere: this machine takes the packet itself.
+    pub local: bool,
 }
 
 /// Why routes could not be read or changed.
@@ -114,6 +165,93 @@ pub fn list_host(connection: &mut Connection) -> Result<Vec<HostRoute>, Error> {
     Ok(replies.iter().filter_map(parse).collect())
 }
 
+/// The routers of the main table's default routes, IPv4 and IPv6, each once and in the kernel's order.
+pub fn default_gateways(connection: &mut Connection) -> Result<Vec<IpAddr>, Error> {
+    let request = Request::of(libc::RTM_GETROUTE, 0, &RouteMessage::default());
+    let mut gateways = Vec::new();
+    for reply in connection.dump(&request).map_err(Error::List)? {
+        for gateway in gateways_of(&reply).unwrap_or_default() {
+            if !gateways.contains(&gateway) {
+                gateways.push(gateway);
+            }
+        }
+    }
+    Ok(gateways)
+}
+
+/// `None` for anything but a default route of the main table.
+fn gateways_of(reply: &Reply) -> Option<Vec<IpAddr>> {
+    let header = RouteHeader::parse(&reply.payload).ok()?;
+    if header.table != RouteHeader::RT_TABLE_MAIN || header.destination_prefix_length != 0 {
+        return None;
+    }
+    let context = (header.address_family, header.kind, RouteLwEnCapType::None);
+    let mut gateways = Vec::new();
+    for attribute in NlasIterator::new(reply.payload.get(ROUTE_HEADER_LENGTH..)?) {
+        let attribute: NlaBuffer<&[u8]> = attribute.ok()?;
+        let Ok(attribute) = RouteAttribute::parse_with_param(&attribute, context) else {
+            continue;
+        };
+        let next_hops = match attribute {
+            RouteAttribute::MultiPath(hops) => {
+                hops.into_iter().flat_map(|hop| hop.attributes).collect()
+            }
+            other => vec![other],
+        };
+        gateways.extend(next_hops.iter().filter_map(gateway));
+    }
+    Some(gateways)
+}
+
+fn gateway(attribute: &RouteAttribute) -> Option<IpAddr> {
+    match attribute {
+        RouteAttribute::Gateway(address) => ip_address(address),
+        RouteAttribute::Via(RouteVia::Inet(address)) => Some(IpAddr::V4(*address)),
+        RouteAttribute::Via(RouteVia::Inet6(address)) => Some(IpAddr::V6(*address)),
+        _ => None,
+    }
+}
+
+/// The way to an address; `None` where the kernel has none. Nothing is sent.
+pub fn way_to(connection: &mut Connection, address: IpAddr) -> Option<Way> {
+    let mut message = RouteMessage::default();
+    message.header.address_family = family(address);
+    message.header.destination_prefix_length = host_prefix_length(address);
+    message.attributes = vec![RouteAttribute::Destination(address.into())];
+    let replies = connection.request(&Request::of(libc::RTM_GETROUTE, 0, &message));
+    // Refused where there is no route, or one that leads nowhere.
+    replies.ok()?.iter().find_map(way)
+}
+
+fn way(reply: &Reply) -> Option<Way> {
+    let header = RouteHeader::parse(&reply.payload).ok()?;
+    let context = (header.address_family, header.kind, RouteLwEnCapType::None);
+    let mut way = Way {
+        interface_index: 0,
+        gateway: None,
+        local: header.kind == RouteType::Local,
+    };
+    for attribute in NlasIterator::new(reply.payload.get(ROUTE_HEADER_LENGTH..)?) {
+        let attribute: NlaBuffer<&[u8]> = attribute.ok()?;
+        match RouteAttribute::parse_with_param(&attribute, context) {
+            Ok(RouteAttribute::Oif(index)) => way.interface_index = index,
+            Ok(ref other) => way.gateway = way.gateway.or_else(|| gateway(other)),
+            Err(_) => {}
+        }
+    }
+    (way.interface_index != 0).then_some(way)
+}
+
+/// Lists the routes of all tables but `local`, IPv4 and IPv6, that lead to an interface or nowhere.
+///
+/// # Errors
+/// When the kernel doesn't tell.
+pub fn list(connection: &mut Connection) -> Result<Vec<Route>, Error> {
+    let request = Request::of(libc::RTM_GETROUTE, 0, &RouteMessage::default());
+    let replies = connection.dump(&request).map_err(Error::List)?;
+    Ok(replies.iter().filter_map(parse_any).collect())
+}
+
 fn message(route: &HostRoute) -> RouteMessage {
     let address = RouteAddress::from(route.address);
     let mut message = RouteMessage::default();
@@ -156,6 +294,49 @@ pub(crate) fn parse(reply: &Reply) -> Option<HostRoute> {
         })
 }
 
+/// `None` for what [`list`] leaves out.
+fn parse_any(reply: &Reply) -> Option<Route> {
+    let header = RouteHeader::parse(&reply.payload).ok()?;
+    let kind = match header.kind {
+        RouteType::Unicast => Kind::Unicast,
+        RouteType::BlackHole => Kind::Blackhole,
+        RouteType::Unreachable => Kind::Unreachable,
+        RouteType::Prohibit => Kind::Prohibit,
+        _ => return None,
+    };
+    let mut destination = None;
+    let mut table = u32::from(header.table);
+    for attribute in NlasIterator::new(reply.payload.get(ROUTE_HEADER_LENGTH..)?) {
+        let attribute: NlaBuffer<&[u8]> = attribute.ok()?;
+        let context = (header.address_family, header.kind, RouteLwEnCapType::None);
+        match RouteAttribute::parse_with_param(&attribute, context) {
+            Ok(RouteAttribute::Destination(address)) => destination = ip_address(&address),
+            Ok(RouteAttribute::Table(number)) => table = number,
+            _ => {}
+        }
+    }
+    let unspecified = match header.address_family {
+        AddressFamily::Inet => Ipv4Addr::UNSPECIFIED.into(),
+        AddressFamily::Inet6 => Ipv6Addr::UNSPECIFIED.into(),
+        _ => return None,
+    };
+    if table == u32::from(libc::RT_TABLE_LOCAL) {
+        return None;
+    }
+    Some(Route {
+        // A default route has none.
+        destination: destination.unwrap_or(unspecified),
+        prefix_length: header.destination_prefix_length,
+        table,
+        kind,
+        origin: match u8::from(header.protocol) {
+            libc::RTPROT_UNSPEC | libc::RTPROT_BOOT | libc::RTPROT_STATIC => Origin::Administrator,
+            libc::RTPROT_KERNEL | libc::RTPROT_REDIRECT | ROUTER_ADVERTISEMENT => Origin::Kernel,
+            number => Origin::Daemon(number),
+        },
+    })
+}
+
 fn ip_address(address: &RouteAddress) -> Option<IpAddr> {
     match address {
         RouteAddress::Inet(address) => Some(IpAddr::V4(*address)),
@@ -170,6 +351,9 @@ fn host_prefix_length(address: IpAddr) -> u8 {
         IpAddr::V6(_) => 128,
     }
 }
+
+/// `RTPROT_RA`, `linux/rtnetlink.h`.
+const ROUTER_ADVERTISEMENT: u8 = 9;
 
 /// `sizeof(struct rtmsg)`, `linux/rtnetlink.h`.
 const ROUTE_HEADER_LENGTH: usize = 12;

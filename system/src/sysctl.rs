@@ -13,8 +13,8 @@ use crate::record::{self, Damage, Record};
 /// Why a setting could not be read, written or recorded.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The name has an empty part, or one that would lead out of `/proc/sys`.
-    #[error("{name} is not the name of a sysctl")]
+    /// The name has an empty part, or one that would lead out of `/proc/sys/net`.
+    #[error("{name} is not the name of a sysctl of the network")]
     Name {
         /// The name given.
         name: String,
@@ -84,7 +84,7 @@ impl Journal {
     pub fn open(directory: &Path) -> Result<Self, Error> {
         Ok(Self {
             root: ROOT.into(),
-            originals: Record::open(directory, "sysctls")?,
+            originals: Record::open(directory, RECORD)?,
         })
     }
 
@@ -140,29 +140,54 @@ impl Journal {
     /// error is returned. A setting that is gone, with its interface, needs no restoring.
     pub fn restore(&mut self) -> Result<(), Error> {
         let mut result = Ok(());
-        for (name, value) in self.originals().clone() {
-            let restored = match write_below(&self.root, &name, &value) {
-                Err(error) if error.is_absence() => Ok(()),
-                other => other,
-            };
-            let forgotten = restored.and_then(|()| {
-                Ok(self
-                    .originals
-                    .update(|originals| _ = originals.remove(&name))?)
-            });
-            result = result.and(forgotten);
+        let names: Vec<String> = self.originals().keys().cloned().collect();
+        for name in names {
+            let restored = self.put_back(&name);
+            result = result.and(restored);
         }
         result
     }
 
+    /// Writes the recorded value of one setting back, if there is one, and forgets it.
+    ///
+    /// It stays recorded when that fails; a setting that is gone needs no restoring.
+    pub fn put_back(&mut self, name: &str) -> Result<(), Error> {
+        let Some(value) = self.originals().get(name) else {
+            return Ok(());
+        };
+        match write_below(&self.root, name, value) {
+            Err(error) if error.is_absence() => {}
+            other => other?,
+        }
+        self.forget(name)
+    }
+
+    /// Forgets the recorded value of one setting, which stays as it is.
+    pub fn forget(&mut self, name: &str) -> Result<(), Error> {
+        let forget = |originals: &mut BTreeMap<String, String>| _ = originals.remove(name);
+        Ok(self.originals.update(forget)?)
+    }
+
     fn forget_again(&mut self, change: &Change) -> Result<(), Error> {
         if change.newly_recorded {
-            self.originals
-                .update(|originals| _ = originals.remove(&change.name))?;
+            self.forget(&change.name)?;
         }
         Ok(())
     }
 }
+
+/// The present value of a setting.
+pub fn read(name: &str) -> Result<String, Error> {
+    read_below(Path::new(ROOT), name)
+}
+
+/// What a journal in `directory` has recorded, for a look beside its owner.
+pub fn recorded(directory: &Path) -> Result<BTreeMap<String, String>, Error> {
+    Ok(Record::peek(directory, RECORD)?)
+}
+
+/// The journal's name.
+const RECORD: &str = "sysctls";
 
 /// An interface's name as a part of a setting's name, `eth0.100` to `eth0/100`, and back.
 pub fn part(name: &str) -> String {
@@ -231,7 +256,8 @@ fn path(root: &Path, name: &str) -> Result<PathBuf, Error> {
     let parts: Vec<String> = name.split('.').map(part).collect();
     let escapes =
         |part: &String| part.is_empty() || part.contains('/') || part == "." || part == "..";
-    if parts.iter().any(escapes) {
+    // What a journal says is its service's word, and root acts on it, too.
+    if parts[0] != "net" || parts.iter().any(escapes) {
         return Err(Error::Name { name: name.into() });
     }
     Ok(parts
@@ -295,7 +321,14 @@ pub(crate) mod tests {
             path(ANNOUNCE).unwrap(),
             Path::new("/proc/sys/net/ipv4/conf/eth0.100/arp_announce")
         );
-        for name in ["", "net..ipv4", "net.//.ipv4", "net./.ipv4", ".net"] {
+        for name in [
+            "",
+            "net..ipv4",
+            "net.//.ipv4",
+            "net./.ipv4",
+            ".net",
+            "kernel.core_pattern",
+        ] {
             assert!(matches!(path(name), Err(Error::Name { .. })), "{name}");
         }
     }
@@ -364,6 +397,22 @@ pub(crate) mod tests {
         assert_eq!(fixture.value(ANNOUNCE), "7");
         let left: Vec<_> = fixture.journal().originals().keys().cloned().collect();
         assert_eq!(left, [IGNORE]);
+    }
+
+    /// A service's user can write the journal; root restores from it.
+    #[test]
+    fn nothing_but_the_network_s_settings_is_restored() {
+        let fixture = Fixture::new();
+        let pattern = fixture.root().join("kernel/core_pattern");
+        fs::create_dir_all(pattern.parent().unwrap()).unwrap();
+        fs::write(&pattern, "core\n").unwrap();
+        let mut journal = fixture.journal();
+        let plant = |originals: &mut BTreeMap<String, String>| {
+            originals.insert("kernel.core_pattern".into(), "|/tmp/program".into());
+        };
+        journal.originals.update(plant).unwrap();
+        assert!(matches!(journal.restore(), Err(Error::Name { .. })));
+        assert_eq!(fs::read_to_string(&pattern).unwrap(), "core\n");
     }
 
     #[test]

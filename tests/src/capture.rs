@@ -1,20 +1,20 @@
 //! Frames on the interfaces of a host, with the kernel's time stamps.
 
 use std::io::IoSliceMut;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddrV4};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
 use nix::net::if_::if_indextoname;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
     AddressFamily, ControlMessageOwned, LinkAddr, MsgFlags, SockFlag, SockProtocol, SockType,
     recvmsg, setsockopt, socket, sockopt,
 };
-use nix::sys::time::TimeValLike;
 use pnet::packet::Packet;
 use pnet::packet::arp::{ArpOperations, ArpPacket};
 use pnet::packet::ethernet::{EtherTypes, EthernetPacket};
@@ -23,6 +23,7 @@ use pnet::packet::icmpv6::{Icmpv6Packet, Icmpv6Types};
 use pnet::packet::ip::{IpNextHeaderProtocol, IpNextHeaderProtocols};
 use pnet::packet::ipv4::Ipv4Packet;
 use pnet::packet::ipv6::Ipv6Packet;
+use pnet::packet::udp::UdpPacket;
 
 use crate::lab::{Host, Mac};
 
@@ -30,6 +31,9 @@ use crate::lab::{Host, Mac};
 const OUTGOING: u8 = 4;
 /// VRRP's protocol number (RFC 9568, section 5.1.1.4).
 const VRRP: IpNextHeaderProtocol = IpNextHeaderProtocol(112);
+
+/// Frames that come faster than they are read are not waited for longer.
+const CATCH_UP: Duration = Duration::from_millis(500);
 
 /// One frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -114,7 +118,33 @@ pub struct Advert {
     pub bytes: Vec<u8>,
 }
 
+/// A UDP datagram over IPv4.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Datagram {
+    /// Where it comes from.
+    pub source: SocketAddrV4,
+    /// Where it goes.
+    pub destination: SocketAddrV4,
+    /// Time to live of the IP header.
+    pub ttl: u8,
+}
+
 impl Frame {
+    /// The UDP datagram in it, if it is one by IPv4 and no later fragment.
+    pub fn datagram(&self) -> Option<Datagram> {
+        let ethernet = EthernetPacket::new(&self.bytes)?;
+        let packet = Ipv4Packet::new(ethernet.payload())?;
+        let is_udp = ethernet.get_ethertype() == EtherTypes::Ipv4
+            && packet.get_next_level_protocol() == IpNextHeaderProtocols::Udp
+            && packet.get_fragment_offset() == 0;
+        let udp = UdpPacket::new(packet.payload())?;
+        is_udp.then(|| Datagram {
+            source: SocketAddrV4::new(packet.get_source(), udp.get_source()),
+            destination: SocketAddrV4::new(packet.get_destination(), udp.get_destination()),
+            ttl: packet.get_ttl(),
+        })
+    }
+
     /// The ARP message in it, if it is one.
     pub fn arp(&self) -> Option<Arp> {
         let ethernet = EthernetPacket::new(&self.bytes)?;
@@ -230,6 +260,7 @@ impl Advert {
 /// A running capture on all interfaces of a host, `lo` included.
 #[derive(Debug)]
 pub struct Capture {
+    socket: Arc<OwnedFd>,
     frames: Arc<Mutex<Vec<Frame>>>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
@@ -241,11 +272,14 @@ impl Capture {
         let socket = host
             .within(open)
             .with_context(|| format!("no capture on {}", host.name()))?;
+        let socket = Arc::new(socket);
         let frames = Arc::default();
         let stop = Arc::new(AtomicBool::new(false));
-        let (own_frames, own_stop) = (Arc::clone(&frames), stop.clone());
-        let thread = host.thread(move || read(&socket, &own_frames, &own_stop));
+        let (own_socket, own_frames) = (Arc::clone(&socket), Arc::clone(&frames));
+        let own_stop = stop.clone();
+        let thread = host.thread(move || read(&own_socket, &own_frames, &own_stop));
         Ok(Self {
+            socket,
             frames,
             stop,
             thread: Some(thread),
@@ -301,8 +335,18 @@ impl Capture {
             .collect()
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Frame>> {
-        self.frames.lock().unwrap_or_else(PoisonError::into_inner)
+    /// All that the kernel has captured until now, as far as its stream ever pauses.
+    fn lock(&self) -> MutexGuard<'_, Vec<Frame>> {
+        let begin = Instant::now();
+        loop {
+            // What was taken from the socket is there: the reader does both under the lock.
+            let frames = self.frames.lock().unwrap_or_else(PoisonError::into_inner);
+            if !is_readable(&self.socket, PollTimeout::ZERO) || begin.elapsed() > CATCH_UP {
+                return frames;
+            }
+            drop(frames);
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 }
 
@@ -326,12 +370,6 @@ fn open() -> Result<OwnedFd> {
     )?;
     setsockopt(&socket, sockopt::ReceiveTimestampns, &true)?;
     setsockopt(&socket, sockopt::RcvBuf, &(4 << 20))?;
-    // So that the thread looks whether it shall stop.
-    setsockopt(
-        &socket,
-        sockopt::ReceiveTimeout,
-        &nix::sys::time::TimeVal::milliseconds(50),
-    )?;
     Ok(socket)
 }
 
@@ -339,13 +377,18 @@ fn read(socket: &OwnedFd, frames: &Mutex<Vec<Frame>>, stop: &AtomicBool) {
     let (instant, wall) = (Instant::now(), SystemTime::now());
     let mut buffer = vec![0; 1 << 16];
     let mut control = nix::cmsg_space!(nix::sys::time::TimeSpec);
+    // Looks now and then whether it shall stop.
     while !stop.load(Ordering::SeqCst) {
+        if !is_readable(socket, PollTimeout::from(50_u8)) {
+            continue;
+        }
+        let mut frames = frames.lock().unwrap_or_else(PoisonError::into_inner);
         let mut parts = [IoSliceMut::new(&mut buffer)];
         let Ok(message) = recvmsg::<LinkAddr>(
             socket.as_raw_fd(),
             &mut parts,
             Some(&mut control),
-            MsgFlags::empty(),
+            MsgFlags::MSG_DONTWAIT,
         ) else {
             continue;
         };
@@ -363,18 +406,18 @@ fn read(socket: &OwnedFd, frames: &Mutex<Vec<Frame>>, stop: &AtomicBool) {
         let at = stamp
             .and_then(|stamp| monotonic(instant, wall, UNIX_EPOCH + stamp))
             .unwrap_or_else(Instant::now);
-        let bytes = message.iovs().next().unwrap_or_default().to_vec();
-        let frame = Frame {
+        frames.push(Frame {
             at,
             interface: interface_name(address.ifindex()),
             outgoing: address.pkttype() == OUTGOING,
-            bytes,
-        };
-        frames
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(frame);
+            bytes: message.iovs().next().unwrap_or_default().to_vec(),
+        });
     }
+}
+
+fn is_readable(socket: &OwnedFd, patience: PollTimeout) -> bool {
+    let mut wanted = [PollFd::new(socket.as_fd(), PollFlags::POLLIN)];
+    poll(&mut wanted, patience).is_ok_and(|ready| ready > 0)
 }
 
 /// The kernel stamps with the wall clock; tests compare with [`Instant`].

@@ -17,6 +17,14 @@ pub enum Needs {
     Namespaces,
     /// IPVS too: it runs in the guest, or on a host that has IPVS (program `guest`).
     Ipvs,
+    /// Namespaces and time: it mostly waits for routing daemons, so it has a program of its own
+    /// (`anycast`), which runs beside the guest.
+    Routing,
+    /// Namespaces and an operator's programs (a browser, a terminal, packages): a program of its own
+    /// (`operator`) beside the guest, since these take long and compute little.
+    Operator,
+    /// Our packages and a clean Debian: a program of its own (`packages`), which `make lab-packages` runs.
+    Packages,
 }
 
 /// How a case is run.
@@ -51,6 +59,8 @@ pub struct Case {
     pub limit: Duration,
     /// Whether a soak repeats it.
     pub soaked: bool,
+    /// Whether it is run once among all others.
+    pub tested: bool,
     run: fn(&mut Lab) -> Result<()>,
 }
 
@@ -62,6 +72,7 @@ impl Case {
             needs: Needs::Namespaces,
             limit: Duration::from_secs(120),
             soaked: false,
+            tested: true,
             run,
         }
     }
@@ -69,6 +80,24 @@ impl Case {
     /// The same case, in the guest.
     pub const fn needing_ipvs(mut self) -> Self {
         self.needs = Needs::Ipvs;
+        self
+    }
+
+    /// The same case, among those that wait for routing daemons.
+    pub const fn among_routers(mut self) -> Self {
+        self.needs = Needs::Routing;
+        self
+    }
+
+    /// The same case, among those of what an operator sees and does.
+    pub const fn needing_operator(mut self) -> Self {
+        self.needs = Needs::Operator;
+        self
+    }
+
+    /// The same case, with our packages.
+    pub const fn needing_packages(mut self) -> Self {
+        self.needs = Needs::Packages;
         self
     }
 
@@ -81,6 +110,13 @@ impl Case {
     /// The same case, which a soak repeats; [`Lab::mode`] tells it what is asked of it.
     pub const fn soaked(mut self) -> Self {
         self.soaked = true;
+        self
+    }
+
+    /// The same case, for a soak only: what it shows is of other programs, or takes too long.
+    pub const fn only_soaked(mut self) -> Self {
+        self.soaked = true;
+        self.tested = false;
         self
     }
 

@@ -169,8 +169,14 @@ fn agents_start(pair: &mut Pair, screen: &mut Screen<'_>) -> Result<Report> {
     Ok(report)
 }
 
+/// As a resolver sees it, which asks another one then.
+fn ask(pair: &Pair) -> Load {
+    let questions = pair.questions().timeout(Duration::from_millis(500));
+    questions.start(&pair.hosts.client)
+}
+
 fn named_killed(pair: &mut Pair, screen: &mut Screen<'_>) -> Result<Report> {
-    let load = pair.ask();
+    let load = ask(pair);
     screen.watch(&load, Duration::from_secs(1))?;
     pair.named[0].kill();
     let killed = Instant::now();
@@ -194,7 +200,7 @@ fn named_back(pair: &mut Pair, screen: &mut Screen<'_>) -> Result<Report> {
 }
 
 fn named_killed_and_active_stopped(pair: &mut Pair, screen: &mut Screen<'_>) -> Result<Report> {
-    let load = pair.ask();
+    let load = ask(pair);
     screen.watch(&load, Duration::from_secs(1))?;
     pair.named[0].kill();
     let killed = Instant::now();
@@ -208,7 +214,7 @@ fn named_killed_and_active_stopped(pair: &mut Pair, screen: &mut Screen<'_>) -> 
 }
 
 fn both_back(pair: &mut Pair, screen: &mut Screen<'_>) -> Result<Report> {
-    let load = pair.ask();
+    let load = ask(pair);
     pair.named[0] = bind::start(&pair.hosts.rs1, ANSWERS[0])?;
     pair.restart_director(0)?;
     pair.wait_for_active(0)?;
@@ -220,7 +226,7 @@ fn both_back(pair: &mut Pair, screen: &mut Screen<'_>) -> Result<Report> {
 }
 
 fn worker_killed(pair: &mut Pair, screen: &mut Screen<'_>) -> Result<Report> {
-    let load = pair.ask();
+    let load = ask(pair);
     screen.watch(&load, Duration::from_secs(1))?;
     let victim = Pid::from_raw(worker(&pair.directors[0])?);
     let killed = Instant::now();
@@ -242,7 +248,7 @@ fn worker_killed(pair: &mut Pair, screen: &mut Screen<'_>) -> Result<Report> {
 }
 
 fn machine_cut_off(pair: &mut Pair, screen: &mut Screen<'_>) -> Result<Report> {
-    let load = pair.ask();
+    let load = ask(pair);
     screen.watch(&load, Duration::from_secs(1))?;
     let cut = Instant::now();
     pair.cut_off(0)?;
@@ -258,7 +264,7 @@ fn machine_cut_off(pair: &mut Pair, screen: &mut Screen<'_>) -> Result<Report> {
 }
 
 fn all_healthy(pair: &mut Pair, screen: &mut Screen<'_>) -> Result<Report> {
-    let load = pair.ask();
+    let load = ask(pair);
     pair.boot(0)?;
     pair.wait_for_active(0)?;
     screen.watch(&load, Duration::from_secs(3))?;
@@ -268,7 +274,7 @@ fn all_healthy(pair: &mut Pair, screen: &mut Screen<'_>) -> Result<Report> {
 }
 
 fn play(pair: &Pair, screen: &mut Screen<'_>, duration: Duration) -> Result<Report> {
-    let load = pair.ask();
+    let load = ask(pair);
     screen.watch(&load, duration)?;
     Ok(load.stop())
 }

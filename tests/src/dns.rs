@@ -1,8 +1,9 @@
 //! DNS questions: at a steady rate from a thread, once from a thread, and by the real `dig`.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
 use std::os::fd::AsFd;
 use std::str::FromStr;
 use std::time::{Duration, Instant};
@@ -31,7 +32,7 @@ pub enum Source {
 /// How to ask.
 #[derive(Clone, Debug)]
 pub struct Questions {
-    server: SocketAddrV4,
+    server: SocketAddr,
     name: String,
     interval: Duration,
     timeout: Duration,
@@ -43,8 +44,13 @@ impl Questions {
     /// Asks port 53 of `server` for the A record of [`NAME`] over UDP, 50 times a second from
     /// fresh ports; an answer may take 1 s.
     pub fn new(server: Ipv4Addr) -> Self {
+        Self::at(server)
+    }
+
+    /// As [`Questions::new`], of either family.
+    pub fn at(server: impl Into<IpAddr>) -> Self {
         Self {
-            server: SocketAddrV4::new(server, 53),
+            server: SocketAddr::new(server.into(), 53),
             name: NAME.into(),
             interval: Duration::from_millis(20),
             timeout: Duration::from_secs(1),
@@ -115,19 +121,27 @@ impl Questions {
     }
 
     fn socket(&self) -> Result<UdpSocket> {
-        let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
+        let socket = Socket::new(
+            Domain::for_address(self.server),
+            Type::DGRAM,
+            Some(Protocol::UDP),
+        )?;
         socket.set_reuse_address(true)?;
         let port = match self.source {
             Source::Port(port) => port,
             Source::FreshPorts => 0,
         };
-        socket.bind(&SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port).into())?;
+        let own: IpAddr = match self.server {
+            SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+            SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+        };
+        socket.bind(&SocketAddr::new(own, port).into())?;
         socket.connect(&self.server.into())?;
         Ok(socket.into())
     }
 
     fn ask_tcp(&self) -> Result<String> {
-        let mut stream = TcpStream::connect_timeout(&SocketAddr::V4(self.server), self.timeout)?;
+        let mut stream = TcpStream::connect_timeout(&self.server, self.timeout)?;
         stream.set_read_timeout(Some(self.timeout))?;
         let message = question(0, &self.name)?;
         let mut framed = (message.len() as u16).to_be_bytes().to_vec();
@@ -148,7 +162,7 @@ impl Questions {
 ///
 /// # Errors
 /// When dig reports that no server answered.
-pub fn dig(host: &Host, server: Ipv4Addr, options: &str) -> Result<Vec<String>> {
+pub fn dig(host: &Host, server: impl fmt::Display, options: &str) -> Result<Vec<String>> {
     let arguments = format!("@{server} {NAME} A +short +time=1 +tries=1 {options}");
     let output = host.output("dig", arguments.split_whitespace(), Duration::from_secs(10))?;
     if !output.success() {
@@ -195,12 +209,6 @@ fn udp_client(questions: &Questions, log: &Log) {
             );
             next = (next + questions.interval).max(now);
         }
-        open.retain(|_, question| {
-            if question.deadline <= now {
-                log.ended(question.attempt, Outcome::Lost);
-            }
-            question.deadline > now
-        });
         let first = open.values().map(|question| question.deadline).min();
         let until = if log.wanted() {
             first.map_or(next, |first| first.min(next))
@@ -221,6 +229,13 @@ fn udp_client(questions: &Questions, log: &Log) {
         for id in ended {
             open.remove(&id);
         }
+        // What was there at that time has been read, however long this thread was held up.
+        open.retain(|_, question| {
+            if question.deadline <= now {
+                log.ended(question.attempt, Outcome::Lost);
+            }
+            question.deadline > now
+        });
     }
 }
 

@@ -60,11 +60,6 @@ fn client(address: IpAddr, interval: Duration, log: &Log) {
             // What a busy machine delays is made up for, within reason.
             next = (next + interval).max(now - CATCH_UP);
         }
-        while waiting.front().is_some_and(|(_, end)| *end <= now) {
-            if let Some((number, _)) = waiting.pop_front() {
-                log.ended(number, Outcome::Lost);
-            }
-        }
         let until = if log.wanted() {
             next
         } else {
@@ -72,6 +67,12 @@ fn client(address: IpAddr, interval: Duration, log: &Log) {
         };
         receive(&socket, until.saturating_duration_since(now), address, log);
         waiting.retain(|(number, _)| log.is_waiting(*number));
+        // What was there at that time has been read, however long this thread was held up.
+        while waiting.front().is_some_and(|(_, end)| *end <= now) {
+            if let Some((number, _)) = waiting.pop_front() {
+                log.ended(number, Outcome::Lost);
+            }
+        }
     }
 }
 
@@ -85,24 +86,24 @@ fn open(address: IpAddr) -> std::io::Result<Socket> {
     Ok(socket)
 }
 
-/// Reads one packet, if one comes before `wait` has passed.
+/// Reads what is there, or what comes first before `wait` has passed.
 fn receive(socket: &Socket, wait: Duration, address: IpAddr, log: &Log) {
     // Bounded, so that a stop is noticed. A socket's own time-out counts in ticks of the kernel,
     // too coarse for an interval of 5 ms.
-    let wait = wait.min(Duration::from_millis(50));
+    let mut wait = wait.min(Duration::from_millis(50));
     let mut descriptors = [PollFd::new(socket.as_fd(), PollFlags::POLLIN)];
-    if ppoll(&mut descriptors, Some(wait.into()), None) != Ok(1) {
-        return;
-    }
     let mut buffer = [0; 2048];
-    // An error is an ICMP error for an earlier request: that one is lost when its time is over.
-    if let Ok(length) = Read::read(&mut &*socket, &mut buffer)
-        && let Some(number) = reply(address, &buffer[..length])
-    {
-        let at = Instant::now();
-        let by = address.to_string();
-        // Of the attempts that share these 16 bits only the last can be waiting.
-        log.ended_by_low_bits(number, Outcome::Answered { at, by });
+    while ppoll(&mut descriptors, Some(wait.into()), None) == Ok(1) {
+        wait = Duration::ZERO;
+        // An error is an ICMP error for an earlier request: that one is lost when its time is over.
+        if let Ok(length) = Read::read(&mut &*socket, &mut buffer)
+            && let Some(number) = reply(address, &buffer[..length])
+        {
+            let at = Instant::now();
+            let by = address.to_string();
+            // Of the attempts that share these 16 bits only the last can be waiting.
+            log.ended_by_low_bits(number, Outcome::Answered { at, by });
+        }
     }
 }
 

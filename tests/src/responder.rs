@@ -82,7 +82,7 @@ fn serve(socket: &UdpSocket, answer: Ipv4Addr, stop: &AtomicBool) {
     }
 }
 
-fn response(question: &[u8], answer: Ipv4Addr) -> Option<Vec<u8>> {
+pub(crate) fn response(question: &[u8], answer: Ipv4Addr) -> Option<Vec<u8>> {
     let mut message = Message::from_vec(question).ok()?;
     let name = message.queries.first()?.name().clone();
     message.metadata.message_type = MessageType::Response;

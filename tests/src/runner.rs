@@ -1,14 +1,15 @@
-//! The `main` functions of the two test programs.
+//! The `main` functions of the four test programs.
 //!
-//! Both run their cases one after the other: cases measure time, and two labs on two processors
-//! would disturb each other's measurements.
+//! Each runs its cases one after the other: cases measure time, and two labs on two processors would
+//! disturb each other's measurements.
 //!
 //! With [`RUNS`] in the environment they soak instead: the cases that are meant for it run so often,
-//! at their tight bounds, and a summary of all figures comes last.
+//! at their tight bounds, and a summary of all figures comes last. Otherwise the cases that took longest do.
 
 use std::io::Write;
 use std::process::ExitCode;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -24,6 +25,25 @@ pub const RUNS: &str = "LVS_SOAK_RUNS";
 
 /// The program `host`: all cases that need nothing but namespaces, and trials of its own.
 pub fn host(own: Vec<Trial>) -> ExitCode {
+    on_this_kernel(Needs::Namespaces, own)
+}
+
+/// The program `anycast`: all cases with routing daemons.
+pub fn anycast() -> ExitCode {
+    on_this_kernel(Needs::Routing, Vec::new())
+}
+
+/// The program `operator`: all cases of what an operator sees and does.
+pub fn operator() -> ExitCode {
+    on_this_kernel(Needs::Operator, Vec::new())
+}
+
+/// The program `packages`: all cases with our packages.
+pub fn packages() -> ExitCode {
+    on_this_kernel(Needs::Packages, Vec::new())
+}
+
+fn on_this_kernel(needs: Needs, own: Vec<Trial>) -> ExitCode {
     let mut arguments = Arguments::from_args();
     if !arguments.list
         && let Err(error) = lab::enter()
@@ -36,7 +56,7 @@ pub fn host(own: Vec<Trial>) -> ExitCode {
         Ok(plan) => plan,
         Err(error) => return report(Err(error)),
     };
-    let mut trials = plan.trials(Needs::Namespaces, run_here);
+    let mut trials = plan.trials(needs, run_here);
     if plan.mode == Mode::Once {
         trials.extend(own);
     }
@@ -66,8 +86,7 @@ pub fn guest() -> ExitCode {
         if on_this_kernel {
             return run_here(case, mode);
         }
-        let mut machine = machine.lock().unwrap_or_else(PoisonError::into_inner);
-        let (failure, figures) = machine
+        let (failure, figures) = lock(&machine)
             .run(case, mode)
             .unwrap_or_else(|error| (Some(format!("{error:#}")), Vec::new()));
         (failure.map_or(Ok(()), Err), figures)
@@ -80,6 +99,7 @@ struct Plan {
     mode: Mode,
     runs: usize,
     summary: Arc<Mutex<Summary>>,
+    took: Arc<Mutex<Vec<(Duration, &'static str)>>>,
 }
 
 impl Plan {
@@ -95,6 +115,7 @@ impl Plan {
             mode,
             runs,
             summary: Arc::default(),
+            took: Arc::default(),
         })
     }
 
@@ -107,16 +128,17 @@ impl Plan {
         let run = Arc::new(run);
         let mut trials = Vec::new();
         for case in cases::all() {
-            if case.needs != needs || (self.mode == Mode::Soak && !case.soaked) {
+            if case.needs != needs || !self.mode.choose(case.tested, case.soaked) {
                 continue;
             }
             for _ in 0..self.runs {
                 let (mode, run) = (self.mode, Arc::clone(&run));
-                let summary = Arc::clone(&self.summary);
+                let (summary, took) = (Arc::clone(&self.summary), Arc::clone(&self.took));
                 trials.push(Trial::test(case.name, move || {
+                    let begun = Instant::now();
                     let (outcome, figures) = run(case, mode);
-                    let mut summary = summary.lock().unwrap_or_else(PoisonError::into_inner);
-                    summary.add(case.name, figures);
+                    lock(&took).push((begun.elapsed(), case.name));
+                    lock(&summary).add(case.name, figures);
                     outcome.map_err(Failed::from)
                 }));
             }
@@ -127,12 +149,28 @@ impl Plan {
     /// Runs them; a soak ends with its summary.
     fn conclude(&self, arguments: &Arguments, trials: Vec<Trial>) -> ExitCode {
         let conclusion = libtest_mimic::run(arguments, trials);
-        if self.mode == Mode::Soak && !arguments.list {
-            let summary = self.summary.lock().unwrap_or_else(PoisonError::into_inner);
-            print!("{summary}");
+        if !arguments.list {
+            match self.mode {
+                Mode::Once => self.print_longest(),
+                Mode::Soak => print!("{}", lock(&self.summary)),
+            }
         }
         conclusion.exit_code()
     }
+
+    /// Prints the cases that took longest: the whole of `make test` has to stay bearable.
+    fn print_longest(&self) {
+        const SHOWN: usize = 10;
+        let mut took = lock(&self.took);
+        took.sort_by(|one, other| other.cmp(one));
+        for (duration, name) in took.iter().take(SHOWN) {
+            println!("{:6.1} s  {name}", duration.as_secs_f64());
+        }
+    }
+}
+
+fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The guest, booted when the first case needs it.
@@ -176,7 +214,7 @@ fn run_inside(request: Request) -> Option<String> {
             Some(case) => case.run(mode).err(),
             None => Some(format!("no case {case}: is the test program stale?")),
         },
-        Request::Demo { .. } => Some("this program has no demo".into()),
+        Request::Demo { .. } | Request::Bench { .. } => Some("this program only has cases".into()),
     }
 }
 
@@ -193,5 +231,41 @@ fn report(outcome: Result<()>) -> ExitCode {
             let _ = writeln!(std::io::stderr(), "{error:#}");
             ExitCode::FAILURE
         }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    /// `make test` names the test programs, so a new one must be named there too.
+    #[test]
+    fn the_makefile_runs_every_test_program() {
+        let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+        let makefile = fs::read_to_string(workspace.join("Makefile")).unwrap();
+        let mut programs = 0;
+        for package in fs::read_dir(workspace).unwrap() {
+            let Ok(entries) = fs::read_dir(package.unwrap().path().join("tests")) else {
+                continue;
+            };
+            for entry in entries {
+                let path = entry.unwrap().path();
+                let is_program = path.extension().is_some_and(|ending| ending == "rs")
+                    || path.join("main.rs").exists();
+                if is_program {
+                    let name = path.file_stem().unwrap().to_str().unwrap();
+                    let ways = [format!("--test {name} "), format!("tests/run {name} ")];
+                    let is_run = makefile.lines().any(|line| {
+                        let line = format!("{line} ");
+                        ways.iter().any(|way| line.contains(way))
+                    });
+                    assert!(is_run, "nobody runs {}", path.display());
+                    programs += 1;
+                }
+            }
+        }
+        assert!(programs >= 8, "{programs}");
     }
 }

@@ -123,6 +123,9 @@ pub fn two_hosts(lab: &mut Lab) -> Result<(Host, Host)> {
     Ok((a, b))
 }
 
+/// Where directors keep their state: hosts share `/var`, and it is the machine's.
+pub const STATE_DIRECTORY: &str = "/run/lvs-director-state";
+
 /// Starts `director run` on `host` with this YAML file, written to `/run/lab/director.yaml`.
 ///
 /// Writing that file again with [`Host::write_file`] and sending SIGHUP is a reload.
@@ -130,7 +133,13 @@ pub fn start_director(host: &Host, yaml: &str) -> Result<Process> {
     let file = director_file(host, yaml)?;
     host.spawn(
         "director",
-        ["run".as_ref(), "--config".as_ref(), file.as_os_str()],
+        [
+            "run".as_ref(),
+            "--config".as_ref(),
+            file.as_os_str(),
+            "--state-directory".as_ref(),
+            STATE_DIRECTORY.as_ref(),
+        ],
     )
 }
 

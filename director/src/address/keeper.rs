@@ -102,6 +102,7 @@ impl AddressKeeper {
             }
             Wish::Held => {
                 let addition = self.addresses.add(connection);
+                self.addresses.await_routes(connection, &addition.added);
                 self.present = addition.present;
                 self.due = (!addition.failures.is_empty()).then_some(now + RETRY);
                 Upkeep {

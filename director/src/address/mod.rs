@@ -7,7 +7,8 @@
 mod arp;
 mod keeper;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
+use std::time::Duration;
 
 use lvs_system::address::{self, AddOutcome, Address, Error, RemoveOutcome, Scope};
 use lvs_system::netlink::Connection;
@@ -20,6 +21,9 @@ use crate::config::{AddressScope, VirtualAddress};
 
 /// The loopback interface has this number in every network namespace (`include/net/net_namespace.h`).
 const LOOPBACK: u32 = 1;
+
+/// Who advertises every 10 ms may be late by so much without others taking over.
+const ROUTE_LIMIT: Duration = Duration::from_millis(20);
 
 /// What came of putting addresses on their interfaces.
 #[derive(Debug, Default)]
@@ -87,6 +91,23 @@ impl VirtualAddresses {
         addition
     }
 
+    /// Waits for a moment until packets to the IPv6 addresses among `added` are taken: whoever is told of
+    /// an address at once sends to it at once.
+    pub fn await_routes(&self, connection: &mut Connection, added: &[IpAddr]) {
+        let added: Vec<(u32, Ipv6Addr)> = self
+            .0
+            .iter()
+            .filter_map(|placed| match placed.address.address {
+                IpAddr::V6(address) if added.contains(&address.into()) => {
+                    Some((placed.interface_index, address))
+                }
+                _ => None,
+            })
+            .collect();
+        // Without its route an address is none of our making.
+        let _ = address::await_routes(connection, &added, ROUTE_LIMIT);
+    }
+
     /// Takes all off their interfaces; those that are gone already are fine. Returns what the
     /// kernel refused.
     pub fn remove(&self, connection: &mut Connection) -> Vec<Error> {
@@ -141,10 +162,16 @@ impl Placed {
     }
 }
 
-/// Removes the VIPs that a predecessor left on interfaces of this machine and that nobody here
-/// wants: those with our mark that none of `wanted` contains. Returns what was removed.
+/// Those of these addresses that a director put there: they have our mark.
 ///
 /// The loopback interface is rs-agent's, which leaves the same mark.
+pub fn ours(there: &[Address]) -> impl Iterator<Item = &Address> {
+    let is_ours = |address: &&Address| address.is_ours() && address.interface_index != LOOPBACK;
+    there.iter().filter(is_ours)
+}
+
+/// Removes the VIPs that a predecessor left on interfaces of this machine and that nobody here
+/// wants: those that a director put there and none of `wanted` contains. Returns what was removed.
 ///
 /// # Errors
 /// When the kernel's addresses can't be read or one can't be removed.
@@ -153,14 +180,12 @@ pub fn remove_orphans<'a>(
     wanted: impl Iterator<Item = &'a VirtualAddresses> + Clone,
 ) -> Result<Vec<Address>, Error> {
     let mut removed = Vec::new();
-    for address in address::list(connection, None)? {
-        let orphan = address.is_ours()
-            && address.interface_index != LOOPBACK
-            && !wanted
-                .clone()
-                .any(|virtual_addresses| virtual_addresses.contains(&address));
-        if orphan && address::remove(connection, &address)? == RemoveOutcome::Removed {
-            removed.push(address);
+    for address in ours(&address::list(connection, None)?) {
+        let is_wanted = wanted
+            .clone()
+            .any(|virtual_addresses| virtual_addresses.contains(address));
+        if !is_wanted && address::remove(connection, address)? == RemoveOutcome::Removed {
+            removed.push(address.clone());
         }
     }
     Ok(removed)

@@ -6,27 +6,46 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
+use serde::Serialize;
 
-use super::{Target, finish};
-use crate::config;
+use super::{Target, finish, json, time, unanswered};
 use crate::control::{Answer, Handover, HandoverOutcome, Request, ask};
 
-/// Handing over takes 8 s at most.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Longer than the daemon itself waits.
+const PATIENCE: Duration = Duration::from_secs(140);
 
 /// Not every instance was handed over.
 const EXIT_NOT_TAKEN_OVER: u8 = 1;
+
+/// Shown after the options.
+pub(super) const HELP: &str = "\
+Examples:
+  director handover --for 10m
+      All instances; for ten minutes, or until it is restarted, this router takes nothing back from a
+      living one.
+  director handover dns dns6
+      Two instances, until they are released.
+  director handover --release
+
+Exit status:
+  0   everything that was asked for came about
+  1   nobody took over from an instance, which stays Active; a name isn't known; or the director can't
+      be reached
+  64  wrong command line";
 
 #[derive(Args, Debug)]
 pub(super) struct Arguments {
     #[command(flatten)]
     target: Target,
-    /// How long to stand aside, such as 90s, 10m or 1h [default: until --release]
+    /// How long to stand aside, such as 90s, 10m or 1h [default: until --release]; a restart ends it
     #[arg(long = "for", value_name = "TIME", value_parser = time)]
     aside: Option<Duration>,
     /// Stand aside no longer
     #[arg(long, conflicts_with_all = ["aside", "instances"])]
     release: bool,
+    /// Print it as JSON
+    #[arg(long)]
+    json: bool,
     /// The instances to hand over [default: all]
     #[arg(value_name = "INSTANCE")]
     instances: Vec<String>,
@@ -44,23 +63,12 @@ impl Arguments {
     }
 }
 
-/// A time of at least a second, as in the configuration or in minutes or hours.
-fn time(text: &str) -> Result<Duration, String> {
-    let minutes =
-        |number: &str, each: u64| number.trim().parse::<u64>().ok()?.checked_mul(each * 60);
-    let time = config::parse_duration(text).or_else(|| {
-        let seconds = match (text.strip_suffix('m'), text.strip_suffix('h')) {
-            (Some(number), _) => minutes(number, 1),
-            (_, Some(number)) => minutes(number, 60),
-            (None, None) => None,
-        };
-        seconds.map(Duration::from_secs)
-    });
-    match time {
-        Some(time) if time >= Duration::from_secs(1) => Ok(time),
-        Some(_) => Err("is too short; must be at least 1s".to_owned()),
-        None => Err("must be a whole number with its unit, such as 90s, 10m or 1h".to_owned()),
-    }
+/// For programs: an object with one key.
+#[derive(Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Told<'a> {
+    Handovers(&'a [Handover]),
+    Released(&'a [String]),
 }
 
 /// Prints what became of each instance. Ends with 0 when all that were Active were taken over,
@@ -78,21 +86,18 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
             } else {
                 EXIT_NOT_TAKEN_OVER
             };
-            finish(&describe(&handovers, arguments.aside), code)
+            let output = if arguments.json {
+                json(&Told::Handovers(&handovers))
+            } else {
+                describe(&handovers, arguments.aside)
+            };
+            finish(&output, code)
+        }
+        Ok(Answer::Released(instances)) if arguments.json => {
+            finish(&json(&Told::Released(&instances)), 0)
         }
         Ok(Answer::Released(instances)) => finish(&describe_release(&instances), 0),
-        Ok(Answer::Error(error)) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
-        Ok(Answer::Status(_)) => {
-            eprintln!("error: the director answers another question");
-            ExitCode::FAILURE
-        }
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
+        other => unanswered(other),
     }
 }
 
@@ -218,6 +223,23 @@ mod tests {
             let error = request(words).unwrap_err();
             assert!(error.contains(said), "{error}");
         }
+    }
+
+    #[test]
+    fn programs_read_an_object_with_one_key() {
+        let taken = HandoverOutcome::TakenOver {
+            by: "192.0.2.2".parse().unwrap(),
+            after: Duration::from_millis(113),
+        };
+        let told = json(&Told::Handovers(&[handover("dns", taken)]));
+        let read: serde_json::Value = serde_json::from_str(&told).unwrap();
+        let expected = serde_json::json!({ "handovers": [
+            { "instance": "dns", "outcome": "taken_over", "by": "192.0.2.2", "after_seconds": 0.113 }
+        ] });
+        assert_eq!(read, expected);
+        let told = json(&Told::Released(&["dns".to_owned()]));
+        let read: serde_json::Value = serde_json::from_str(&told).unwrap();
+        assert_eq!(read, serde_json::json!({ "released": ["dns"] }));
     }
 
     #[test]

@@ -1,10 +1,11 @@
 //! What holds where the file says nothing, and the bounds of what it may say, in one place.
 
-use std::num::{NonZeroI16, NonZeroU8};
+use std::num::{NonZeroI16, NonZeroU8, NonZeroU16};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use lvs_proto::dns::RecordType;
+use lvs_proto::Family;
+use lvs_proto::health::{Floor, Percent, Quorum};
 use lvs_proto::ipvs::{Forwarding, Scheduler};
 use lvs_proto::vrrp::{ChecksumForm, Version};
 
@@ -12,8 +13,8 @@ use super::model::Dataplane;
 
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// Bytes of a configuration file, at most: beyond any real one, and small enough to parse at once.
-pub const MAXIMUM_FILE_SIZE: u64 = 1024 * 1024;
+/// The firewall marks that the director's own probes carry: "LV" and 65,536 numbers.
+pub const PROBE_MARKS: RangeInclusive<u32> = 0x4c56_0000..=0x4c56_ffff;
 
 /// Data plane.
 pub const DATAPLANE: Dataplane = Dataplane::Ipvs;
@@ -74,19 +75,61 @@ pub const SCHEDULER: Scheduler = Scheduler::WeightedRoundRobin;
 pub const FORWARDING: Forwarding = Forwarding::DirectRouting;
 /// The port whose UDP half has one-packet scheduling: a resolver that asks from one source port
 /// would otherwise stay on one real server for as long as it asks.
-pub const ONE_PACKET_SCHEDULING_PORT: u16 = 53;
+pub const DNS_PORT: u16 = 53;
+/// The family of what is marked.
+pub const MARKED_FAMILY: Family = Family::Ipv4;
+/// Virtual services of one service.
+pub const MAXIMUM_VIRTUAL_SERVICES: usize = 4096;
+/// Virtual services of a file: more than any director has, and few enough to be read at once.
+pub const MAXIMUM_TABLE: usize = 65_536;
+/// Times that the kernel counts in its ticks without an overflow, at any of its rates
+/// (`ip_vs_set_timeout`, `net/netfilter/ipvs/ip_vs_ctl.c`): up to 24 days.
+pub const KERNEL_TIMES: RangeInclusive<Duration> =
+    Duration::from_secs(1)..=Duration::from_secs(24 * 86_400);
 /// Weight of a real server.
 pub const WEIGHT: u16 = 1;
 
-/// Record type that a DNS probe asks for.
-pub const RECORD_TYPE: RecordType = RecordType::A;
-/// Between the starts of two probes.
-pub const CHECK_INTERVAL: Duration = Duration::from_millis(500);
+/// How many healthy servers a service needs.
+pub const QUORUM: Quorum = Quorum {
+    servers: 1,
+    hysteresis: 0,
+};
+/// How many servers checks leave.
+pub const FLOOR: Floor = Floor::Servers(1);
+/// The same where somebody is there for that case.
+pub const FLOOR_BESIDE_A_SORRY_SERVER: Floor = Floor::Servers(0);
+/// In what time a server that returns gets its whole share.
+pub const SLOW_STARTS: RangeInclusive<Duration> = Duration::from_secs(1)..=HOUR;
+/// How long a measured latency counts.
+pub const SMOOTHING: Duration = Duration::from_secs(10);
 /// Bounds of it.
-pub const CHECK_INTERVALS: RangeInclusive<Duration> = Duration::from_millis(10)..=HOUR;
-/// How long an answer may take, if the interval isn't shorter.
-pub const CHECK_TIMEOUT: Duration = Duration::from_millis(300);
-/// Good probes in a row that bring a server in.
-pub const RISE: NonZeroU8 = NonZeroU8::MIN.saturating_add(1);
-/// Bad probes in a row that take a server out.
-pub const FALL: NonZeroU8 = NonZeroU8::MIN.saturating_add(1);
+pub const SMOOTHINGS: RangeInclusive<Duration> = Duration::from_secs(1)..=HOUR;
+/// How much slower than the median makes no difference.
+pub const DEAD_BAND: Percent = Percent::new(20);
+/// How far a weight follows latency within a second.
+pub const LARGEST_STEP: Percent = Percent::new(10);
+
+/// The largest weight that scaling may make: the kernel's largest, and for `sh` what leaves everyone
+/// of the servers some of its 256 slots (`IP_VS_SH_TAB_SIZE` of `net/netfilter/ipvs/ip_vs_sh.c`).
+pub fn maximum_weight(scheduler: Scheduler, servers: usize) -> u16 {
+    match scheduler {
+        Scheduler::SourceHashing => u16::try_from(256 / servers.clamp(1, 256)).unwrap_or(1),
+        _ => u16::MAX,
+    }
+}
+
+/// Between two looks at what is watched.
+pub const WATCH_INTERVAL: Duration = Duration::from_secs(10);
+/// Bounds of it.
+pub const WATCH_INTERVALS: RangeInclusive<Duration> = Duration::from_secs(1)..=HOUR;
+/// So many intervals what a server told of a zone counts.
+pub const WATCH_MEMORY: u32 = 3;
+/// How long a server may be behind, if nothing else limits it.
+pub const LAG_TIME: Duration = Duration::from_secs(300);
+/// Bounds of it.
+pub const LAG_TIMES: RangeInclusive<Duration> =
+    Duration::from_secs(1)..=Duration::from_secs(7 * 86_400);
+/// Furthest that a serial number can be behind another one (RFC 1982, section 3.2).
+pub const MAXIMUM_LAG: u32 = (1 << 31) - 1;
+/// Where real servers of a service without a port are asked.
+pub const WATCHED_PORT: NonZeroU16 = NonZeroU16::new(53).unwrap();

@@ -1,13 +1,16 @@
 //! Reads a whole file into values that may still differ from node to node.
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use lvs_configuration::address;
+use lvs_configuration::document::Node;
+use lvs_configuration::error::{Findings, Located};
+use lvs_configuration::reader::{self, Mapping, Place};
 
 use super::defaults;
-use super::document::Node;
-use super::error::Findings;
+use super::ipvs::IpvsDraft;
 use super::model::{Control, Dataplane, Metrics};
-use super::reader::{self, Mapping, Place};
 use super::service::ServiceDraft;
 use super::vrrp::InstanceDraft;
 
@@ -22,14 +25,22 @@ pub(super) struct Draft {
     pub(super) services_complete: bool,
     pub(super) metrics: Option<Metrics>,
     pub(super) dataplane: Option<Dataplane>,
+    pub(super) ipvs: Option<IpvsDraft>,
     pub(super) control: Control,
 }
 
-const KEYS: [&str; 5] = ["vrrp", "services", "metrics", "dataplane", "control"];
+const KEYS: [&str; 6] = [
+    "vrrp",
+    "services",
+    "metrics",
+    "dataplane",
+    "ipvs",
+    "control",
+];
 
 impl Draft {
     /// Reads what can be read, and reports what can't.
-    pub(super) fn read(root: &Node, findings: &mut Findings) -> Self {
+    pub(super) fn read(root: &Node<'_>, findings: &mut Findings) -> Self {
         let place = Place::root(root);
         let Some(keys) = Mapping::of_known_keys(&place, &KEYS, findings) else {
             return Self::default();
@@ -63,6 +74,13 @@ impl Draft {
             let words = [("ipvs", Dataplane::Ipvs), ("none", Dataplane::None)];
             reader::word(place, &words, findings)
         });
+        let ipvs = keys.optional("ipvs", findings, IpvsDraft::read).flatten();
+        if let Some(Some(Dataplane::None)) = dataplane
+            && let Some(ipvs) = &ipvs
+        {
+            let message = "with `dataplane: none` nothing is forwarded; leave one of the two out";
+            findings.add(&ipvs.origin, message);
+        }
         let control = keys.optional("control", findings, control);
         Self {
             instances,
@@ -71,8 +89,14 @@ impl Draft {
             services_complete,
             metrics: metrics.flatten(),
             dataplane: dataplane.flatten(),
+            ipvs,
             control: control.flatten().unwrap_or_default(),
         }
+    }
+
+    /// The programs that checks run.
+    pub(super) fn programs(&self) -> impl Iterator<Item = &Located<String>> {
+        self.services.iter().flat_map(|service| &service.programs)
     }
 
     /// The nodes that the file names.
@@ -80,6 +104,7 @@ impl Draft {
         self.instances
             .iter()
             .flat_map(InstanceDraft::nodes)
+            .chain(self.ipvs.iter().flat_map(IpvsDraft::nodes))
             .collect()
     }
 
@@ -93,6 +118,15 @@ impl Draft {
         }
     }
 
+    /// The key files that are named for a node.
+    pub(super) fn key_files(&self, node: &str) -> Vec<PathBuf> {
+        // Whoever resolves the file for the node reports these.
+        let mut findings = Findings::default();
+        let instances = self.instances.iter();
+        let written = instances.filter_map(|instance| instance.on(node, &mut findings));
+        written.flat_map(|written| written.key_files()).collect()
+    }
+
     pub(super) fn dataplane(&self) -> Dataplane {
         self.dataplane.unwrap_or(defaults::DATAPLANE)
     }
@@ -101,19 +135,7 @@ impl Draft {
 fn metrics(place: &Place<'_>, findings: &mut Findings) -> Option<Metrics> {
     let keys = Mapping::of_known_keys(place, &["listen"], findings)?;
     let right = "write an address and a port, such as 127.0.0.1:9712";
-    let listen = keys.required("listen", right, findings, |place, findings| {
-        let what = "an address and a port, such as \"127.0.0.1:9712\" or \"[::1]:9712\"";
-        let text = reader::text(place, what, findings)?;
-        let listen = text
-            .parse::<SocketAddr>()
-            .ok()
-            .filter(|listen| listen.port() != 0);
-        if listen.is_none() {
-            let message = format!("`{text}` can't be listened on; must be {what}");
-            findings.add(&place.origin(), message);
-        }
-        listen
-    })?;
+    let listen = keys.required("listen", right, findings, address::listen)?;
     Some(Metrics { listen })
 }
 

@@ -5,72 +5,59 @@
 //! gives the `Configuration` that the rest of the daemon works with: complete, checked, without
 //! options that are still to be defaulted. `cli` calls both; everyone may use the `model`'s types.
 //!
-//! The way of a file: `document` turns text into nodes with positions, `draft` reads nodes into
+//! The way of a file: `lvs_configuration` turns text into nodes with positions, `draft` reads nodes into
 //! values that may still differ by node, `resolve` picks one node's values and judges what one
 //! value means for another. All three report to `Findings`, so that a user sees every mistake at
 //! once. What stands under `authentication` is never quoted in a message.
 
-mod address;
 pub mod defaults;
-mod document;
 mod draft;
-mod error;
+mod hash;
+mod ipvs;
+mod material;
 mod model;
-mod nearest;
 mod per_node;
-mod reader;
 mod resolve;
 mod service;
+mod vip;
 mod vrrp;
 
-use std::collections::BTreeSet;
-use std::fs;
-use std::io::Read;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-pub use document::Position;
 use draft::Draft;
-pub use error::{Errors, Finding};
-use error::{Findings, Origin};
+pub use hash::Hashes;
+use lvs_configuration::error::Findings;
+use lvs_configuration::programs;
+pub use lvs_configuration::reader::parse_duration;
+pub use lvs_configuration::{Errors, Finding, Position, read};
 pub use lvs_proto::ipvs::{Forwarding, Protocol};
+pub use material::Material;
 pub use model::{
-    AddressScope, Check, Configuration, Control, Dataplane, Effect, Holder, Hook, HookState,
-    Instance, Metrics, OnePacketScheduling, Probe, RealServer, Service, Track, TrackedFile,
-    TrackedScript, VersionSettings, VirtualAddress,
+    AddressScope, Check, CheckKind, Configuration, Control, Dataplane, DnsCheck, DnssecWatch,
+    Effect, ExecCheck, Holder, Hook, HookState, HttpCheck, Instance, Ipvs, Metrics,
+    OnePacketScheduling, PersistenceSettings, PoolSettings, Probing, Program, RealServer,
+    RealServerKey, Service, Synchronization, Track, TrackedFile, TrackedScript, UdpCheck,
+    VersionSettings, VirtualAddress, VirtualService, Watch, ZoneWatch,
 };
-pub use reader::parse_duration;
-use resolve::Keys;
+use resolve::{Keys, MAXIMUM_KEY_FILE_SIZE};
 
 /// A configuration file that is valid for every node that it names.
 pub struct File {
     path: PathBuf,
     draft: Draft,
+    /// By node; by the empty name where the file is the same for every node.
+    outlines: BTreeMap<String, Configuration>,
     warnings: Vec<Finding>,
 }
 
-/// Reads a file of at most [`defaults::MAXIMUM_FILE_SIZE`] and validates it for all nodes. Only the
-/// file is looked at, never the machine.
+/// Reads a file of at most [`lvs_configuration::MAXIMUM_FILE_SIZE`] and validates it for all nodes.
+/// Only the file is looked at, never the machine.
 ///
 /// # Errors
 /// All mistakes that were found, by position. A syntax error hides the others.
 pub fn load(path: &Path) -> Result<File, Errors> {
-    let text = read(path).map_err(|message| Errors::of_file(path, message))?;
-    parse(path, &text)
-}
-
-fn read(path: &Path) -> Result<String, String> {
-    let unreadable = |error: std::io::Error| format!("cannot be read: {error}");
-    let mut bytes = Vec::new();
-    fs::File::open(path)
-        .map_err(unreadable)?
-        .take(defaults::MAXIMUM_FILE_SIZE + 1)
-        .read_to_end(&mut bytes)
-        .map_err(unreadable)?;
-    if bytes.len() as u64 > defaults::MAXIMUM_FILE_SIZE {
-        return Err("is larger than 1 MiB; a configuration has at most that".to_owned());
-    }
-    String::from_utf8(bytes)
-        .map_err(|error| format!("is not UTF-8 at byte {}", error.utf8_error().valid_up_to()))
+    parse(path, &read(path)?)
 }
 
 /// Validates a file's contents for all nodes; the path is only for messages.
@@ -78,39 +65,32 @@ fn read(path: &Path) -> Result<String, String> {
 /// # Errors
 /// As [`load`].
 pub fn parse(path: &Path, text: &str) -> Result<File, Errors> {
-    let mut findings = Findings::default();
-    match document::parse(text) {
-        Ok(root) => {
-            let draft = Draft::read(&root, &mut findings);
-            let configuration_of = |node| {
-                let configuration =
-                    resolve::configuration(&draft, node, Keys::LeaveAlone, &mut findings);
-                (node, configuration)
-            };
-            let nodes: Vec<_> = draft
-                .nodes_to_judge()
-                .into_iter()
-                .map(configuration_of)
-                .collect();
-            if findings.is_empty() {
-                resolve::judge_across_nodes(&draft, &nodes, &mut findings);
-                if let Some(position) = document::repeated_key(text) {
-                    let message = "a key is written twice; keep one";
-                    findings.add(&Origin::new(position, String::new()), message);
-                }
-            }
-            let warnings = findings.into_result(path)?;
-            Ok(File {
-                path: path.to_owned(),
-                draft,
-                warnings,
-            })
+    let ((draft, outlines), warnings) = lvs_configuration::parse(path, text, |root, findings| {
+        let draft = Draft::read(root, findings);
+        let configuration_of = |node| {
+            let configuration = resolve::configuration(&draft, node, Keys::LeaveAlone, findings);
+            (node, configuration)
+        };
+        let nodes: Vec<_> = draft
+            .nodes_to_judge()
+            .into_iter()
+            .map(configuration_of)
+            .collect();
+        if findings.is_empty() {
+            resolve::judge_across_nodes(&draft, &nodes, findings);
         }
-        Err(error) => {
-            findings.add(&Origin::new(error.position, String::new()), error.message);
-            Err(findings.into_errors(path))
-        }
-    }
+        let outlines = nodes
+            .into_iter()
+            .map(|(node, outline)| (node.to_owned(), outline))
+            .collect();
+        (draft, outlines)
+    })?;
+    Ok(File {
+        path: path.to_owned(),
+        draft,
+        outlines,
+        warnings,
+    })
 }
 
 impl File {
@@ -129,6 +109,11 @@ impl File {
         &self.warnings
     }
 
+    /// The key files that the file names for a node.
+    pub fn key_files(&self, node: &str) -> Vec<PathBuf> {
+        self.draft.key_files(node)
+    }
+
     /// The configuration of the named node, which is this machine: key files are read.
     ///
     /// # Errors
@@ -143,7 +128,25 @@ impl File {
     /// # Errors
     /// Maps that don't have the node, with the nodes they have.
     pub fn outline(&self, node: &str) -> Result<Configuration, Errors> {
-        self.resolve(node, Keys::LeaveAlone)
+        let judged = self.outlines.get(node).or_else(|| self.outlines.get(""));
+        match judged {
+            Some(outline) => Ok(outline.clone()),
+            None => self.resolve(node, Keys::LeaveAlone),
+        }
+    }
+
+    /// Looks whether the programs that checks run are on this machine.
+    ///
+    /// # Errors
+    /// Those that are missing or can't be run, by position. Those that can't be seen are none.
+    pub fn find_programs(&self) -> Result<(), Errors> {
+        let mut findings = Findings::default();
+        for program in self.draft.programs() {
+            if let Some(wrong) = programs::why_not(Path::new(&program.value)) {
+                findings.add(&program.origin, wrong);
+            }
+        }
+        findings.into_result(&self.path).map(|_| ())
     }
 
     fn resolve(&self, node: &str, keys: Keys) -> Result<Configuration, Errors> {

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::document::Value;
-use super::error::{Findings, Located, Origin};
-use super::reader::{Mapping, Place};
+use lvs_configuration::document::Value;
+use lvs_configuration::error::{Findings, Located, Origin};
+use lvs_configuration::reader::{Mapping, Place};
 
 /// One value for every node, or one for each of the named.
 pub(super) enum PerNode<T> {
@@ -43,12 +43,12 @@ impl<T> PerNode<T> {
         findings: &mut Findings,
         read: impl Fn(&Place<'n>, &mut Findings) -> Option<T>,
     ) -> Option<Self> {
-        let is_mapping = |value: &Value| matches!(value, Value::Mapping(_));
+        let is_mapping = |value: &Value<'_>| matches!(value, Value::Mapping(_));
         let by_node = matches!(place.value(), Value::Mapping(entries)
         if entries.iter().any(|(_, node)| is_mapping(&node.value))
         && entries.iter().all(|(key, node)| {
             (is_mapping(&node.value) || matches!(node.value, Value::Empty))
-                && !matches!(&key.value, Value::Text(key) if known.contains(&key.as_str()))
+                && !matches!(&key.value, Value::Text(key) if known.contains(&&**key))
         }));
         if by_node {
             Self::read_by_node(place, findings, read)

@@ -1,14 +1,12 @@
 //! The command line's end of the control socket.
 
-use std::io::{self, Read, Write};
-use std::os::unix::net::UnixStream;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{Answer, Request, SOCKET};
+use lvs_system::control_socket;
 
-/// In bytes; thousands of instances fit.
-const LONGEST_ANSWER: u64 = 64 * 1024 * 1024;
+use super::{Answer, Request, SOCKET};
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -56,40 +54,19 @@ pub fn ask(
     patience: Duration,
 ) -> Result<Answer, AskError> {
     let path = runtime_directory.join(SOCKET);
-    let line = exchange(&path, request, patience).map_err(|reason| match reason.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
-            AskError::NotRunning(path.clone())
-        }
-        io::ErrorKind::PermissionDenied => AskError::Forbidden(path.clone()),
-        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::UnexpectedEof => {
-            AskError::NoAnswer(path.clone())
-        }
-        _ => AskError::Failed {
-            path: path.clone(),
-            reason,
-        },
+    let line = control_socket::ask(&path, request, patience).map_err(|error| match error {
+        control_socket::AskError::Nobody => AskError::NotRunning(path),
+        control_socket::AskError::Forbidden => AskError::Forbidden(path),
+        control_socket::AskError::NoAnswer => AskError::NoAnswer(path),
+        control_socket::AskError::Failed(reason) => AskError::Failed { path, reason },
     })?;
     Ok(serde_json::from_slice(&line)?)
-}
-
-fn exchange(path: &Path, request: &Request, patience: Duration) -> io::Result<Vec<u8>> {
-    let mut stream = UnixStream::connect(path)?;
-    stream.set_read_timeout(Some(patience))?;
-    stream.set_write_timeout(Some(patience))?;
-    let mut line = serde_json::to_vec(request)?;
-    line.push(b'\n');
-    stream.write_all(&line)?;
-    let mut answer = Vec::new();
-    stream.take(LONGEST_ANSWER).read_to_end(&mut answer)?;
-    if answer.is_empty() {
-        return Err(io::ErrorKind::UnexpectedEof.into());
-    }
-    Ok(answer)
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::io::{Read, Write};
     use std::os::unix::net::UnixListener;
 
     use super::*;

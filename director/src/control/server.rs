@@ -1,64 +1,46 @@
 //! The daemon's end of the control socket.
 
-use std::fs;
 use std::io;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, chown};
-use std::os::unix::net::UnixListener as StdListener;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::pin::pin;
 use std::time::Duration;
 
-use nix::errno::Errno;
-use nix::unistd::Group;
+pub use lvs_system::control_socket::BindError;
+use lvs_system::control_socket::{self, SocketFile};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
 
 use super::{Answer, Query, Request, SOCKET};
-
-/// Who has the socket may use it: its owner and its group.
-const MODE: u32 = 0o660;
+use lvs_configuration::MAXIMUM_FILE_SIZE;
 
 /// An operator needs one, a monitoring system another.
 const CONNECTIONS: usize = 8;
 
-/// In bytes; the names of all instances fit.
-const LONGEST_REQUEST: u64 = 64 * 1024;
+/// In bytes; the names of all instances fit, and a whole configuration file, of whose characters
+/// JSON makes two at most in all that YAML allows.
+const LONGEST_REQUEST: u64 = 2 * MAXIMUM_FILE_SIZE + 64 * 1024;
 
 /// A client that connects has something to say.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Handing over takes 8 s at most.
+/// The daemon answers from memory, and a reload takes little more than 5 s.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Handing over takes three intervals at most, of which the longest has 40.95 s.
+const HANDOVER_TIMEOUT: Duration = Duration::from_secs(130);
 
 /// A client that asks reads the answer.
 const SEND_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// Why there is no control socket.
-#[derive(Debug, thiserror::Error)]
-pub enum BindError {
-    /// Something else has the name.
-    #[error("cannot make the control socket: {} is not a socket; remove it", .0.display())]
-    Occupied(PathBuf),
-    /// The system doesn't allow it.
-    #[error("cannot make the control socket {}: {reason}", .path.display())]
-    Refused {
-        /// The socket.
-        path: PathBuf,
-        /// The system's answer.
-        reason: io::Error,
-    },
-}
 
 /// A socket that listens. Its file goes when it is dropped.
 #[derive(Debug)]
 pub struct Server {
     listener: UnixListener,
-    path: PathBuf,
-    /// Device and inode, by which another's socket of the same name is told from it.
-    identity: (u64, u64),
+    _file: SocketFile,
 }
 
 impl Server {
@@ -76,26 +58,34 @@ impl Server {
             path: path.clone(),
             reason,
         };
-        let (listener, identity) = {
+        let made = {
             let path = path.clone();
             let group = group.map(str::to_owned);
-            tokio::task::spawn_blocking(move || listen(&path, group.as_deref()))
+            spawn_blocking(move || control_socket::listen(&path, group.as_deref()))
                 .await
                 .map_err(|error| refused(io::Error::other(error)))??
         };
-        let listener = UnixListener::from_std(listener).map_err(refused)?;
+        if let (Some(group), Some(error)) = (group, made.group_refused) {
+            warn!(
+                group,
+                "the control socket is for its owner only: {error}; its group must exist, and the \
+                 director be a member of it (SupplementaryGroups= in systemd)"
+            );
+        }
         Ok(Self {
-            listener,
-            path,
-            identity,
+            listener: UnixListener::from_std(made.listener).map_err(refused)?,
+            _file: made.file,
         })
     }
 
-    /// Serves until it is dropped, connections and all: every request goes to `queries`.
-    pub async fn serve(self, queries: mpsc::Sender<Query>) {
+    /// Serves until it is dropped, connections and all: every request goes to `queries`. Once
+    /// `retired` has ended it takes no more requests, and ends when all are answered.
+    pub async fn serve(self, queries: mpsc::Sender<Query>, retired: impl Future) {
         let mut connections = JoinSet::new();
+        let mut retired = pin!(retired);
         loop {
             tokio::select! {
+                _ = &mut retired => break,
                 accepted = self.listener.accept(), if connections.len() < CONNECTIONS => {
                     match accepted {
                         Ok((stream, _)) => {
@@ -111,64 +101,8 @@ impl Server {
                 Some(_) = connections.join_next() => {}
             }
         }
+        while connections.join_next().await.is_some() {}
     }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        if identity(&self.path).ok() == Some(self.identity) {
-            let _ = fs::remove_file(&self.path);
-        }
-    }
-}
-
-/// Makes the socket under another name first, so that nobody meets it before it has its mode and
-/// group, and nobody misses the old one.
-fn listen(path: &Path, group: Option<&str>) -> Result<(StdListener, (u64, u64)), BindError> {
-    let refused = |reason| BindError::Refused {
-        path: path.to_owned(),
-        reason,
-    };
-    if fs::symlink_metadata(path).is_ok_and(|found| !found.file_type().is_socket()) {
-        return Err(BindError::Occupied(path.to_owned()));
-    }
-    let new = path.with_extension("new");
-    match fs::remove_file(&new) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(refused(error)),
-        _ => {}
-    }
-    let listener = StdListener::bind(&new).map_err(refused)?;
-    let finish = || {
-        listener.set_nonblocking(true)?;
-        fs::set_permissions(&new, fs::Permissions::from_mode(MODE))?;
-        if let Some(group) = group
-            && let Err(error) = give(&new, group)
-        {
-            warn!(
-                group,
-                "the control socket is for its owner only: {error}; its group must exist, and the \
-                 director be a member of it (SupplementaryGroups= in systemd)"
-            );
-        }
-        let identity = identity(&new)?;
-        fs::rename(&new, path)?;
-        Ok(identity)
-    };
-    let identity = finish().map_err(|error| {
-        let _ = fs::remove_file(&new);
-        refused(error)
-    })?;
-    Ok((listener, identity))
-}
-
-fn give(path: &Path, group: &str) -> io::Result<()> {
-    let group = Group::from_name(group)?.ok_or(Errno::ENOENT)?;
-    chown(path, None, Some(group.gid.as_raw()))
-}
-
-fn identity(path: &Path) -> io::Result<(u64, u64)> {
-    let found = fs::symlink_metadata(path)?;
-    Ok((found.dev(), found.ino()))
 }
 
 async fn converse(mut stream: UnixStream, queries: mpsc::Sender<Query>) {
@@ -178,9 +112,15 @@ async fn converse(mut stream: UnixStream, queries: mpsc::Sender<Query>) {
         // Whatever the client did wrong is its own matter.
         Ok(Err(_)) | Err(_) => return,
     };
-    let mut line = serde_json::to_vec(&answer).expect("an answer has only string keys");
-    line.push(b'\n');
-    let _ = timeout(SEND_TIMEOUT, stream.write_all(&line)).await;
+    // Beside the probes: of thousands of real servers it takes longer than their answers.
+    let line = spawn_blocking(move || {
+        let mut line = serde_json::to_vec(&answer).expect("an answer has only string keys");
+        line.push(b'\n');
+        line
+    });
+    if let Ok(line) = line.await {
+        let _ = timeout(SEND_TIMEOUT, stream.write_all(&line)).await;
+    }
 }
 
 /// One line, or `None` if it is too long.
@@ -200,12 +140,16 @@ async fn answer(line: &[u8], queries: &mpsc::Sender<Query>) -> Answer {
         Ok(request) => request,
         Err(error) => return Answer::Error(format!("the request is not understood: {error}")),
     };
+    let limit = match &request {
+        Request::Handover { .. } => HANDOVER_TIMEOUT,
+        _ => ANSWER_TIMEOUT,
+    };
     let (answer, answered) = oneshot::channel();
     let stopping = || Answer::Error("the director is stopping".to_owned());
     if queries.send(Query { request, answer }).await.is_err() {
         return stopping();
     }
-    match timeout(ANSWER_TIMEOUT, answered).await {
+    match timeout(limit, answered).await {
         Ok(answer) => answer.unwrap_or_else(|_| stopping()),
         Err(_) => Answer::Error("the director is too busy to answer".to_owned()),
     }
@@ -214,26 +158,45 @@ async fn answer(line: &[u8], queries: &mpsc::Sender<Query>) -> Answer {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::fs;
     use std::io::{Read, Write};
+    use std::os::unix::fs::MetadataExt;
     use std::os::unix::net::UnixStream as StdStream;
     use std::thread;
     use std::time::Instant;
 
+    use nix::unistd::Group;
+
     use super::*;
-    use crate::control::{AskError, Handover, HandoverOutcome, Status, ask};
+    use crate::control::{
+        AskError, ConfigurationText, HandReport, Handover, HandoverOutcome, Plan, Reload, Status,
+        Tracing, ask,
+    };
+
+    /// How long the server takes for a reload.
+    const SLOW: Duration = Duration::from_millis(400);
 
     fn status() -> Answer {
         Answer::Status(Status {
             version: "1.2.3".to_owned(),
             node: "ds1".to_owned(),
+            configuration_hash: "0123456789abcdef".to_owned(),
+            configuration_parts: Default::default(),
             uptime: Duration::from_millis(1500),
             instances: Vec::new(),
+            services: Vec::new(),
+            hand_problems: Vec::new(),
+            address_conflicts: Vec::new(),
+            path_problems: Vec::new(),
+            table_problems: Vec::new(),
+            findings: Vec::new(),
         })
     }
 
     /// A server with a thread of its own, as the daemon has it; gone when dropped.
     struct Running {
         folder: tempfile::TempDir,
+        retire: Option<oneshot::Sender<()>>,
         stop: Option<oneshot::Sender<()>>,
         thread: Option<thread::JoinHandle<()>>,
     }
@@ -242,6 +205,7 @@ mod tests {
         fn start() -> Self {
             let folder = tempfile::tempdir().unwrap();
             let path = folder.path().to_owned();
+            let (retire, retired) = oneshot::channel();
             let (stop, stopped) = oneshot::channel();
             let (ready, is_ready) = std::sync::mpsc::channel();
             let thread = thread::spawn(move || {
@@ -254,7 +218,7 @@ mod tests {
                     let server = Server::bind(&path, None).await.unwrap();
                     ready.send(()).unwrap();
                     tokio::select! {
-                        () = server.serve(sender) => {}
+                        () = server.serve(sender, retired) => {}
                         () = Self::answer(queries) => {}
                         _ = stopped => {}
                     }
@@ -263,6 +227,7 @@ mod tests {
             is_ready.recv().unwrap();
             Self {
                 folder,
+                retire: Some(retire),
                 stop: Some(stop),
                 thread: Some(thread),
             }
@@ -282,8 +247,39 @@ mod tests {
                         });
                         query.answer.send(Answer::Handover(each.collect())).unwrap();
                     }
+                    Request::Events { .. } => {
+                        query.answer.send(Answer::Events(Vec::new())).unwrap();
+                    }
+                    Request::Trace { .. } => {
+                        query
+                            .answer
+                            .send(Answer::Trace(Tracing::default()))
+                            .unwrap();
+                    }
                     // Dropped: the director is stopping.
                     Request::Release => {}
+                    Request::Plan { configuration } => {
+                        let length = configuration.map_or(0, |given| given.text.len());
+                        let plan = Plan {
+                            changes: Vec::new(),
+                            notes: vec![length.to_string()],
+                        };
+                        query.answer.send(Answer::Plan(plan)).unwrap();
+                    }
+                    Request::Hand { servers, .. } => {
+                        let notes = vec![servers.to_string()];
+                        let report = HandReport {
+                            servers: Vec::new(),
+                            notes,
+                            not_kept: None,
+                        };
+                        query.answer.send(Answer::Hand(report)).unwrap();
+                    }
+                    Request::Reload => {
+                        sleep(SLOW).await;
+                        let reload = Reload::default();
+                        query.answer.send(Answer::Reloaded(reload)).unwrap();
+                    }
                 }
             }
         }
@@ -321,8 +317,9 @@ mod tests {
         let running = Running::start();
         assert_eq!(
             running.say(b"{\"command\":\"status\"}\n"),
-            "{\"status\":{\"version\":\"1.2.3\",\"node\":\"ds1\",\"uptime_seconds\":1.5,\
-             \"instances\":[]}}\n"
+            "{\"status\":{\"version\":\"1.2.3\",\"node\":\"ds1\",\
+             \"configuration_hash\":\"0123456789abcdef\",\"configuration_parts\":{},\"uptime_seconds\":1.5,\
+             \"instances\":[],\"services\":[],\"hand_problems\":[],\"address_conflicts\":[],\"path_problems\":[],\"table_problems\":[],\"findings\":[]}}\n"
         );
         assert_eq!(
             running
@@ -330,12 +327,19 @@ mod tests {
             "{\"handover\":[{\"instance\":\"dns\",\"outcome\":\"taken_over\",\
              \"by\":\"192.0.2.2\",\"after_seconds\":0.113}]}\n"
         );
+        assert_eq!(
+            running.say(
+                b"{\"command\":\"hand\",\"servers\":\"*/192.0.2.1\",\"state\":\"disabled\"}\n"
+            ),
+            "{\"hand\":{\"servers\":[],\"notes\":[\"*/192.0.2.1\"],\"not_kept\":null}}\n"
+        );
         assert_eq!(running.ask(&Request::Status).unwrap(), status());
     }
 
     #[test]
     fn what_is_not_understood_is_said() {
         let running = Running::start();
+        let too_long = vec![b'a'; usize::try_from(LONGEST_REQUEST).unwrap() + 1];
         for (request, said) in [
             (
                 &b"{\"command\":\"reboot\"}\n"[..],
@@ -352,8 +356,16 @@ mod tests {
                 "invalid value",
             ),
             (&[b'['; 60_000], "not understood"),
-            (&[b'a'; 65_537], "at most 65536 bytes"),
+            (&too_long, "at most 2162688 bytes"),
             (b"{\"command\":\"release\"}\n", "the director is stopping"),
+            (
+                b"{\"command\":\"hand\",\"servers\":\"resolver\",\"state\":\"drained\"}\n",
+                "`resolver` is not a server of a service; write it as resolver/192.0.2.11",
+            ),
+            (
+                b"{\"command\":\"plan\",\"configuration\":\"/etc/passwd\"}\n",
+                "invalid type",
+            ),
         ] {
             let mut stream = running.connect();
             stream.write_all(request).unwrap();
@@ -363,6 +375,39 @@ mod tests {
             assert!(answer.contains(said), "{answer}");
             assert!(answer.starts_with("{\"error\":\""), "{answer}");
         }
+    }
+
+    #[test]
+    fn the_largest_file_fits_into_a_request() {
+        let running = Running::start();
+        // JSON has two characters for a line end.
+        let text = "\n".repeat(usize::try_from(MAXIMUM_FILE_SIZE).unwrap());
+        let length = text.len();
+        let file = "director.yaml".to_owned();
+        let request = Request::Plan {
+            configuration: Some(ConfigurationText { file, text }),
+        };
+        let expected = Plan {
+            changes: Vec::new(),
+            notes: vec![length.to_string()],
+        };
+        assert_eq!(running.ask(&request).unwrap(), Answer::Plan(expected));
+        let own = running.say(b"{\"command\":\"plan\"}\n");
+        assert_eq!(own, "{\"plan\":{\"changes\":[],\"notes\":[\"0\"]}}\n");
+    }
+
+    #[test]
+    fn a_socket_that_retires_answers_what_it_was_asked() {
+        let mut running = Running::start();
+        let mut stream = running.connect();
+        stream.write_all(b"{\"command\":\"reload\"}\n").unwrap();
+        // It has been taken up by then.
+        thread::sleep(SLOW / 4);
+        drop(running.retire.take());
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("{\"reloaded\":"), "{answer}");
+        assert!(running.ask(&Request::Status).is_err());
     }
 
     #[test]
@@ -402,16 +447,16 @@ mod tests {
             .unwrap()
             .name;
         // What a dead director left behind.
-        drop(StdListener::bind(&path).unwrap());
+        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
         assert!(path.exists());
         let first = Server::bind(folder.path(), Some(&own)).await.unwrap();
         let found = fs::metadata(&path).unwrap();
-        assert_eq!(found.mode() & 0o7777, MODE);
+        assert_eq!(found.mode() & 0o7777, 0o660);
         assert_eq!(found.gid(), nix::unistd::getgid().as_raw());
         let unknown = Server::bind(folder.path(), Some("no-such-group"))
             .await
             .unwrap();
-        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, MODE);
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o660);
         drop(first);
         assert!(path.exists(), "that of the second one stays");
         drop(unknown);

@@ -6,9 +6,11 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use lvs_proto::vrrp;
+use lvs_system::seconds;
 use serde::{Deserialize, Serialize};
 
-use super::seconds;
+use super::service::ServiceStatus;
+use crate::sentinel::Conflict;
 use crate::tracking::Tracked;
 
 /// How everything is.
@@ -18,11 +20,28 @@ pub struct Status {
     pub version: String,
     /// Which node of the configuration this machine is.
     pub node: String,
+    /// A hash of what has to be the same on both directors ([`crate::config::Hashes`]): 16 hexadecimal
+    /// digits.
+    pub configuration_hash: String,
+    /// The same by part, such as `service resolver`.
+    pub configuration_parts: BTreeMap<String, String>,
     /// Since the worker was started.
     #[serde(rename = "uptime_seconds", with = "seconds")]
     pub uptime: Duration,
     /// Every instance, in the order of the configuration.
     pub instances: Vec<InstanceStatus>,
+    /// Every service, in the order of the configuration.
+    pub services: Vec<ServiceStatus>,
+    /// What is wrong with what operators said of real servers, as words for people with what to do.
+    pub hand_problems: Vec<String>,
+    /// Who else claims VIPs that are held here.
+    pub address_conflicts: Vec<Conflict>,
+    /// VIPs for which no real server answers, as words for people with what to do about it.
+    pub path_problems: Vec<String>,
+    /// What is wrong with the forwarding table, as words for people with what to do about it.
+    pub table_problems: Vec<String>,
+    /// All that is not well, a line each with what to do about it ([`super::findings`]).
+    pub findings: Vec<String>,
 }
 
 /// How one instance is.
@@ -39,6 +58,8 @@ pub struct InstanceStatus {
     pub ownership: Ownership,
     /// Its services can be served from here.
     pub ready: bool,
+    /// Why not, as words for people.
+    pub obstacle: Option<String>,
     /// How it came to its state; nothing before the first one.
     pub last_transition: Option<Transition>,
     /// Its priority.
@@ -133,7 +154,7 @@ impl From<vrrp::Ownership> for Ownership {
 }
 
 /// Protocol of adverts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Family {
     /// IPv4.

@@ -1,18 +1,16 @@
-//! Checkers: the sockets around `lvs_proto`'s probe and tally.
+//! What is known of the health of real servers.
 //!
-//! Every real server of every service has one checker a protocol, for a server whose TCP is dead
-//! can still answer UDP. The [`crate::engine`] starts and ends them and hears their verdicts.
+//! `lvs_health` probes and watches them. Services that ask the same of the same server share a checker; the
+//! [`crate::engine`] starts and ends checkers, and knows whom each speaks for.
 
-mod checker;
-mod transport;
+use std::time::Duration;
 
-use std::net::Ipv4Addr;
-
+pub use lvs_health::{Change, Checker, Event, Gate, Observation, Path, Reason, Target, watch};
+use lvs_proto::agent_check::Report;
 use lvs_proto::health::Verdict;
 use lvs_proto::ipvs::Protocol;
 
-pub use checker::spawn;
-pub use transport::Failure;
+use crate::config::RealServerKey;
 
 /// Whose health it is.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -21,17 +19,58 @@ pub struct Subject {
     pub service: String,
     /// How the service reaches the server.
     pub protocol: Protocol,
-    /// The server's own address.
-    pub real_server: Ipv4Addr,
+    /// Which of the service's servers.
+    pub real_server: RealServerKey,
 }
 
-/// A changed verdict.
+/// What is known of a subject, from all checkers that speak for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Event {
-    /// The number that the checker was started with.
-    pub checker: u64,
-    /// Whose.
-    pub subject: Subject,
-    /// The new one.
+pub struct Health {
+    /// Unhealthy where a checker says so, else unknown where one hasn't said anything yet.
     pub verdict: Verdict,
+    /// Why it is unhealthy.
+    pub reason: Option<Reason>,
+    /// How much it takes, where it says so: the least of all that is said.
+    pub report: Option<Report>,
+    /// How fast it answers, smoothed, where its service wants to know: the slowest of all checks.
+    pub latency: Option<Duration>,
+    /// Who it says that it is, where it is asked: printable characters.
+    pub identity: Option<String>,
+}
+
+impl From<Verdict> for Health {
+    fn from(verdict: Verdict) -> Self {
+        Self {
+            verdict,
+            reason: None,
+            report: None,
+            latency: None,
+            identity: None,
+        }
+    }
+}
+
+impl Health {
+    /// What follows from what several checkers say; healthy where there is none, for nobody doubts.
+    pub fn of_all<'h>(words: impl IntoIterator<Item = &'h Self>) -> Self {
+        let mut all = Self::from(Verdict::Healthy);
+        for word in words {
+            match (word.verdict, all.verdict) {
+                (Verdict::Healthy, _) | (_, Verdict::Unhealthy) => {}
+                (verdict, _) => {
+                    all.verdict = verdict;
+                    all.reason.clone_from(&word.reason);
+                }
+            }
+            all.report = match (all.report, word.report) {
+                (Some(one), Some(other)) => Some(one.least(other)),
+                (one, other) => one.or(other),
+            };
+            all.latency = all.latency.max(word.latency);
+            if all.identity.is_none() {
+                all.identity.clone_from(&word.identity);
+            }
+        }
+        all
+    }
 }

@@ -2,15 +2,27 @@
 
 use std::time::Duration;
 
-use lvs_proto::vrrp::{ChecksumForm, Margins, Rejection, State};
-use prometheus::{Gauge, GaugeVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
+use lvs_proto::vrrp::{ChecksumForm, Margins, Rejection, Silence, State, Transition};
+use prometheus::{
+    Gauge, GaugeVec, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
+};
 
-use super::Registered;
 use crate::vrrp::Oddity;
+use lvs_metrics::Registered;
 
 const CHECKSUM_FORMS: [(ChecksumForm, &str); 2] = [
     (ChecksumForm::PseudoHeader, "pseudo-header"),
     (ChecksumForm::MessageOnly, "message-only"),
+];
+
+/// In good order adverts come every 0.25 to 0.33 of the active-down interval, by the priority. One that
+/// is lost makes it 0.5 to 0.67, two 0.75 to 1.
+const SHARES: &[f64] = &[
+    0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0,
+];
+/// From what a real-time thread needs to what another director would wait for.
+const LATENESS: &[f64] = &[
+    0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
 ];
 
 /// The metrics of all virtual routers.
@@ -26,92 +38,110 @@ pub(super) struct VrrpFamilies {
     odd: IntCounterVec,
     peer_checksum: IntGaugeVec,
     restored: IntCounterVec,
+    share: HistogramVec,
     longest_silence: GaugeVec,
     active_down_interval: GaugeVec,
     longest_lateness: GaugeVec,
     lateness_limit: GaugeVec,
+    thread_lateness: Histogram,
 }
 
 impl VrrpFamilies {
     pub(super) fn register(register: &Registered<'_>) -> Self {
-        let instance = &["instance"];
+        let virtual_router = &["virtual_router"];
         Self {
             state: register.gauges(
                 "director_vrrp_state",
                 "1 for the state in which a virtual router is, 0 for the others.",
-                &["instance", "state"],
+                &["virtual_router", "state"],
             ),
             transitions: register.counters(
                 "director_vrrp_transitions_total",
-                "Times that a virtual router entered a state.",
-                &["instance", "state"],
+                "Times that a virtual router entered a state, by reason.",
+                &["virtual_router", "state", "reason"],
             ),
             priority: register.gauges(
                 "director_vrrp_priority",
                 "The priority in force, with what everything tracked does to it.",
-                instance,
+                virtual_router,
             ),
             stalls: register.counters(
                 "director_vrrp_stalls_total",
                 "Times that an active router stepped down because it was stopped or starved for longer than the others wait.",
-                instance,
+                virtual_router,
             ),
             sent: register.counters(
                 "director_vrrp_adverts_sent_total",
                 "VRRP adverts sent.",
-                instance,
+                virtual_router,
             ),
             failed: register.counters(
                 "director_vrrp_adverts_send_failures_total",
                 "VRRP adverts that the kernel did not take.",
-                instance,
+                virtual_router,
             ),
             received: register.counters(
                 "director_vrrp_adverts_received_total",
                 "VRRP adverts of other routers that were accepted.",
-                instance,
+                virtual_router,
             ),
             rejected: register.counters(
                 "director_vrrp_adverts_rejected_total",
                 "VRRP packets that were discarded, by reason.",
-                &["instance", "reason"],
+                &["virtual_router", "reason"],
             ),
             odd: register.counters(
                 "director_vrrp_adverts_odd_total",
                 "VRRP adverts that were accepted although something in them differs from the configuration here.",
-                &["instance", "what"],
+                &["virtual_router", "what"],
             ),
             peer_checksum: register.gauges(
                 "director_vrrp_peer_checksum",
                 "1 for what the checksum of the last accepted advert covers.",
-                &["instance", "form"],
+                &["virtual_router", "form"],
             ),
             restored: register.counters(
-                "director_addresses_restored_total",
+                "director_vrrp_addresses_restored_total",
                 "Virtual addresses that somebody removed and that were put back.",
-                instance,
+                virtual_router,
+            ),
+            share: register.histograms(
+                "director_vrrp_advert_interval_ratio",
+                "Time between two adverts of the active router, as a share of the active-down interval: at 1 this one takes over.",
+                virtual_router,
+                SHARES,
             ),
             longest_silence: register.seconds(
                 "director_vrrp_longest_silence_seconds",
                 "Longest time between two adverts of the active router, since this one is in its state.",
-                instance,
+                virtual_router,
             ),
             active_down_interval: register.seconds(
                 "director_vrrp_active_down_interval_seconds",
                 "How long a silent active router is waited for.",
-                instance,
+                virtual_router,
             ),
             longest_lateness: register.seconds(
                 "director_vrrp_longest_lateness_seconds",
                 "The most that an advert of this router was late, since it is in its state.",
-                instance,
+                virtual_router,
             ),
             lateness_limit: register.seconds(
                 "director_vrrp_lateness_limit_seconds",
                 "How late an advert may be before an active router steps down by itself.",
-                instance,
+                virtual_router,
+            ),
+            thread_lateness: register.histogram(
+                "director_vrrp_thread_lateness_seconds",
+                "How late the thread that sends and hears adverts ran, measured at least once in each advert interval.",
+                LATENESS,
             ),
         }
+    }
+
+    /// How late the thread ran that all virtual routers share.
+    pub(super) fn thread_lateness(&self) -> &Histogram {
+        &self.thread_lateness
     }
 
     /// The metrics of one virtual router, all there from the start.
@@ -119,11 +149,12 @@ impl VrrpFamilies {
         let labels = [instance];
         let state = |state: State| {
             let labels = [instance, &state.to_string()];
-            (
-                state,
-                self.state.with_label_values(&labels),
-                self.transitions.with_label_values(&labels),
-            )
+            (state, self.state.with_label_values(&labels))
+        };
+        let transition = |(state, reason): (State, &'static str)| {
+            let labels = [instance, &state.to_string(), reason];
+            let counter = self.transitions.with_label_values(&labels);
+            ((state, reason), counter)
         };
         let rejected = |reason: Rejection| {
             let counter = self.rejected.with_label_values(&[instance, reason.label()]);
@@ -139,6 +170,7 @@ impl VrrpFamilies {
         };
         VrrpMetrics {
             states: State::ALL.map(state),
+            transitions: Transition::KINDS.map(transition),
             priority: self.priority.with_label_values(&labels),
             stalls: self.stalls.with_label_values(&labels),
             sent: self.sent.with_label_values(&labels),
@@ -148,6 +180,7 @@ impl VrrpFamilies {
             rejected: Rejection::ALL.map(rejected),
             odd: Oddity::OF_ACCEPTED.map(odd),
             peer_checksum: CHECKSUM_FORMS.map(form),
+            share: self.share.with_label_values(&labels),
             longest_silence: self.longest_silence.with_label_values(&labels),
             active_down_interval: self.active_down_interval.with_label_values(&labels),
             longest_lateness: self.longest_lateness.with_label_values(&labels),
@@ -161,6 +194,9 @@ impl VrrpFamilies {
         for state in State::ALL {
             let labels = [instance, &state.to_string()];
             let _ = self.state.remove_label_values(&labels);
+        }
+        for (state, reason) in Transition::KINDS {
+            let labels = [instance, &state.to_string(), reason];
             let _ = self.transitions.remove_label_values(&labels);
         }
         for counter in [
@@ -173,6 +209,7 @@ impl VrrpFamilies {
             let _ = counter.remove_label_values(&[instance]);
         }
         let _ = self.priority.remove_label_values(&[instance]);
+        let _ = self.share.remove_label_values(&[instance]);
         for gauge in [
             &self.longest_silence,
             &self.active_down_interval,
@@ -197,7 +234,8 @@ impl VrrpFamilies {
 /// The metrics of one virtual router.
 #[derive(Clone)]
 pub struct VrrpMetrics {
-    states: [(State, IntGauge, IntCounter); State::ALL.len()],
+    states: [(State, IntGauge); State::ALL.len()],
+    transitions: [((State, &'static str), IntCounter); Transition::KINDS.len()],
     priority: IntGauge,
     stalls: IntCounter,
     sent: IntCounter,
@@ -207,6 +245,7 @@ pub struct VrrpMetrics {
     rejected: [(Rejection, IntCounter); Rejection::ALL.len()],
     odd: [(Oddity, IntCounter); Oddity::OF_ACCEPTED.len()],
     peer_checksum: [(ChecksumForm, IntGauge); CHECKSUM_FORMS.len()],
+    share: Histogram,
     longest_silence: Gauge,
     active_down_interval: Gauge,
     longest_lateness: Gauge,
@@ -216,16 +255,16 @@ pub struct VrrpMetrics {
 impl VrrpMetrics {
     /// Shows the present state.
     pub fn set_state(&self, present: State) {
-        for (state, gauge, _) in &self.states {
+        for (state, gauge) in &self.states {
             gauge.set(i64::from(*state == present));
         }
     }
 
-    /// Counts a change to this state, and shows it.
-    pub fn transition(&self, to: State) {
-        self.set_state(to);
-        for (state, _, counter) in &self.states {
-            if *state == to {
+    /// Counts a change of state, and shows the new one.
+    pub fn transition(&self, transition: &Transition) {
+        self.set_state(transition.to);
+        for (kind, counter) in &self.transitions {
+            if *kind == transition.kind() {
                 counter.inc();
             }
         }
@@ -254,6 +293,11 @@ impl VrrpMetrics {
     /// Counts an advert accepted.
     pub fn received(&self) {
         self.received.inc();
+    }
+
+    /// Counts how near an advert came to being too late.
+    pub fn silent(&self, silence: Silence) {
+        self.share.observe(silence.ratio());
     }
 
     /// Counts an address put back.

@@ -22,6 +22,7 @@ use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tracing::{info, warn};
 
 use crate::config::{Instance, Track};
+use crate::events::{Events, Kind as EventKind, Occurrence, Severity};
 use file::{Content, Files};
 use score::Score;
 pub use score::{Condition, Kind, Tracked};
@@ -84,6 +85,7 @@ pub struct Tracker {
     stale: bool,
     news: UnboundedSender<News>,
     inbox: UnboundedReceiver<News>,
+    events: Events,
 }
 
 struct Watched {
@@ -107,7 +109,7 @@ impl Tracker {
     ///
     /// # Errors
     /// When the thread that reads files can't start.
-    pub fn start(subjects: Vec<Subject>) -> io::Result<Self> {
+    pub fn start(subjects: Vec<Subject>, events: Events) -> io::Result<Self> {
         let (news, inbox) = mpsc::unbounded_channel();
         let mut tracker = Self {
             watched: Vec::new(),
@@ -119,6 +121,7 @@ impl Tracker {
             stale: false,
             news,
             inbox,
+            events,
         };
         tracker.configure(subjects);
         Ok(tracker)
@@ -204,7 +207,7 @@ impl Tracker {
                 continue;
             }
             let watched = &mut self.watched[index];
-            log(watched, &score, &tracked);
+            log(watched, &score, &tracked, &self.events);
             watched.has_been_well |= score.fault.is_none();
             watched.told = Some(score.clone());
             watched.repeat = false;
@@ -300,15 +303,23 @@ impl Tracker {
 }
 
 /// Says what is new for people, once.
-fn log(watched: &Watched, score: &Score, tracked: &[Tracked]) {
+fn log(watched: &Watched, score: &Score, tracked: &[Tracked], events: &Events) {
     let instance = &watched.subject.instance;
     let told = watched.told.as_ref();
     let fault_before = told.and_then(|told| told.fault.as_deref());
     match (fault_before, score.fault.as_deref()) {
         (before, Some(fault)) if before != Some(fault) => {
             warn!(%instance, "kept in fault: {fault}");
+            let text = format!("kept in fault: {fault}");
+            let event = Occurrence::new(EventKind::FaultBegan, Severity::Error, text);
+            events.record(event.of(instance).with("reason", fault));
         }
-        (Some(_), None) => info!(%instance, "no longer kept in fault by what it tracks"),
+        (Some(_), None) => {
+            let text = "no longer kept in fault by what it tracks";
+            info!(%instance, "{text}");
+            events
+                .record(Occurrence::new(EventKind::FaultEnded, Severity::Info, text).of(instance));
+        }
         _ => {}
     }
     let base = watched.subject.priority;
@@ -325,7 +336,14 @@ fn log(watched: &Watched, score: &Score, tracked: &[Tracked]) {
             causes.join(", ")
         };
         let priority = score.priority.get();
-        info!(%instance, priority, configured = base.get(), "priority changed: {causes}");
+        let configured = base.get();
+        info!(%instance, priority, configured, "priority changed: {causes}");
+        let text = format!("priority {priority} instead of {}: {causes}", before.get());
+        let event = Occurrence::new(EventKind::PriorityChanged, Severity::Info, text).of(instance);
+        let event = event
+            .with("priority", priority)
+            .with("configured", configured);
+        events.record(event.with("causes", causes));
     }
 }
 
@@ -341,7 +359,7 @@ mod tests {
 
     use super::*;
     use crate::config::{Effect, TrackedFile, TrackedScript};
-    use crate::program::tests::script;
+    use lvs_health::testing::script;
 
     fn weight(weight: i16) -> NonZeroI16 {
         NonZeroI16::new(weight).unwrap()
@@ -360,7 +378,7 @@ mod tests {
             name: "upstream".to_owned(),
             command: vec![command.to_owned()],
             interval: Duration::from_millis(100),
-            timeout: Duration::from_millis(100),
+            timeout: Duration::from_secs(10),
             rise: NonZeroU8::MIN,
             fall: NonZeroU8::MIN,
             effect,
@@ -403,7 +421,7 @@ mod tests {
             subject("dns", 200, track),
             subject("lan", 100, Track::default()),
         ];
-        let mut tracker = Tracker::start(subjects).unwrap();
+        let mut tracker = Tracker::start(subjects, Events::default()).unwrap();
         // What is told before anybody asks is part of the first word.
         tracker.interface_changed("eth1", true);
         tracker.interface_changed("eth3", true);
@@ -429,7 +447,7 @@ mod tests {
     #[tokio::test]
     async fn a_script_without_a_verdict_keeps_a_new_instance_in_fault() {
         let subjects = vec![subject("dns", 200, by_script("/bin/true", Effect::Fault))];
-        let mut tracker = Tracker::start(subjects).unwrap();
+        let mut tracker = Tracker::start(subjects, Events::default()).unwrap();
         let unknown = "script upstream is not known yet";
         assert_eq!(next(&mut tracker).await, told("dns", 200, Some(unknown)));
         assert_eq!(next(&mut tracker).await, told("dns", 200, None));
@@ -440,16 +458,22 @@ mod tests {
     #[tokio::test]
     async fn a_script_that_is_added_takes_nothing_away_before_its_verdict() {
         let folder = tempfile::tempdir().unwrap();
-        let slow = script(folder.path(), "slow", "sleep 0.5; exit 1");
-        let mut tracker = Tracker::start(vec![subject("dns", 200, Track::default())]).unwrap();
+        let go = folder.path().join("go");
+        let body = format!("until [ -e {} ]; do sleep 0.02; done; exit 1", go.display());
+        let slow = script(folder.path(), "slow", &body);
+        let mut tracker = Tracker::start(
+            vec![subject("dns", 200, Track::default())],
+            Events::default(),
+        )
+        .unwrap();
         assert_eq!(next(&mut tracker).await, told("dns", 200, None));
         let mut track = by_script(&slow, Effect::Fault);
         track.scripts[0].interval = Duration::from_secs(10);
-        track.scripts[0].timeout = Duration::from_secs(10);
         tracker.configure(vec![subject("dns", 200, track)]);
         assert_eq!(next(&mut tracker).await, told("dns", 200, None));
         assert!(is_quiet(&mut tracker).await);
         assert_eq!(tracker.tracked("dns")[0].condition, Condition::Unknown);
+        fs::write(go, "").unwrap();
         let fails = "script upstream fails";
         assert_eq!(next(&mut tracker).await, told("dns", 200, Some(fails)));
     }
@@ -465,7 +489,7 @@ mod tests {
         let mut lan = dns.clone();
         lan.scripts[0].effect = Effect::Fault;
         let subjects = vec![subject("dns", 200, dns), subject("lan", 100, lan)];
-        let mut tracker = Tracker::start(subjects).unwrap();
+        let mut tracker = Tracker::start(subjects, Events::default()).unwrap();
         next(&mut tracker).await;
         next(&mut tracker).await;
         assert_eq!(next(&mut tracker).await, told("dns", 180, None));
@@ -482,7 +506,8 @@ mod tests {
         let command = script(folder.path(), "check", &body);
         let mut track = by_script(&command, Effect::Weight(weight(-20)));
         track.scripts[0].interval = Duration::from_secs(10);
-        let mut tracker = Tracker::start(vec![subject("dns", 200, track.clone())]).unwrap();
+        let mut tracker =
+            Tracker::start(vec![subject("dns", 200, track.clone())], Events::default()).unwrap();
         assert_eq!(next(&mut tracker).await, told("dns", 200, None));
         assert_eq!(next(&mut tracker).await, told("dns", 180, None));
         tracker.configure(vec![subject("dns", 200, track.clone())]);
@@ -516,7 +541,8 @@ mod tests {
             }],
             ..Track::default()
         };
-        let mut tracker = Tracker::start(vec![subject("dns", 100, track)]).unwrap();
+        let mut tracker =
+            Tracker::start(vec![subject("dns", 100, track)], Events::default()).unwrap();
         let write = |path: &Path, text: &str| {
             let new = path.with_extension("new");
             fs::write(&new, text).unwrap();

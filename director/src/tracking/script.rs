@@ -4,6 +4,7 @@ use std::num::NonZeroU8;
 use std::pin::pin;
 use std::time::Duration;
 
+use lvs_health::program::{Failure, GRACE, Program, Run};
 use lvs_proto::health::{Tally, Verdict};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::task::JoinHandle;
@@ -12,7 +13,6 @@ use tracing::{info, warn};
 
 use super::{Condition, News};
 use crate::config::TrackedScript;
-use crate::program::{Failure, GRACE, Program, Run};
 
 /// A script without what its failing does: instances that agree on it share its runs.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -133,7 +133,7 @@ mod tests {
     use tokio::sync::mpsc::{self, UnboundedReceiver};
 
     use super::*;
-    use crate::program::tests::{gone, line_of, script};
+    use lvs_health::testing::{gone, line_of, script};
 
     fn asked(command: &[&str], interval: u64, timeout: u64, rise: u8, fall: u8) -> Script {
         Script {
@@ -166,7 +166,7 @@ mod tests {
         let body = format!("echo run >> {}; test -e {}", log.display(), good.display());
         let path = script(folder.path(), "check", &body);
         let (sender, mut news) = mpsc::unbounded_channel();
-        let runner = Runner::start(asked(&[&path], 50, 50, 2, 3), sender);
+        let runner = Runner::start(asked(&[&path], 50, 10_000, 2, 3), sender);
         assert_eq!(next(&mut news).await, Condition::Failing);
         assert!((3..=4).contains(&runs(&log)), "{}", runs(&log));
         let before = runs(&log);

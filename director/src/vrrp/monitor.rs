@@ -34,6 +34,8 @@ pub(super) enum Notice {
         instance: String,
         /// As they are now.
         surroundings: Surroundings,
+        /// For which instances: see [`Monitor::set_instances`].
+        edition: u64,
     },
     /// Addresses of an instance may be missing.
     AddressesGone {
@@ -51,9 +53,12 @@ pub struct InterfaceEvent {
     pub up: bool,
 }
 
+/// The instances that are watched for, and how many lists there were before.
+type Interests = (Vec<Settings>, u64);
+
 /// The running thread. Dropping this ends it.
 pub(super) struct Monitor {
-    interests: Option<mpsc::Sender<Vec<Settings>>>,
+    interests: Option<mpsc::Sender<Interests>>,
     wake: Arc<EventFd>,
 }
 
@@ -79,6 +84,7 @@ impl Monitor {
             connection,
             picture,
             instances,
+            edition: 0,
             inbox,
             wake: Arc::clone(&wake),
             tell,
@@ -94,11 +100,12 @@ impl Monitor {
         })
     }
 
-    /// Watches for other instances from now on.
-    pub(super) fn set_instances(&self, instances: Vec<Settings>) {
+    /// Watches for other instances from now on, and tells all about them. `edition` tells them from the
+    /// first ones, which have 0, and from others.
+    pub(super) fn set_instances(&self, instances: Vec<Settings>, edition: u64) {
         if let Some(interests) = &self.interests {
             // A thread that has ended was already reported, by its own panic.
-            let _ = interests.send(instances);
+            let _ = interests.send((instances, edition));
             let _ = self.wake.write(1);
         }
     }
@@ -123,9 +130,10 @@ struct Watcher<Tell> {
     connection: Connection,
     picture: Picture,
     instances: Vec<Settings>,
+    edition: u64,
     known: BTreeMap<String, Surroundings>,
     carriers: BTreeMap<String, bool>,
-    inbox: mpsc::Receiver<Vec<Settings>>,
+    inbox: mpsc::Receiver<Interests>,
     wake: Arc<EventFd>,
     tell: Tell,
     interfaces: UnboundedSender<InterfaceEvent>,
@@ -141,9 +149,9 @@ impl<Tell: Fn(Notice)> Watcher<Tell> {
             let _ = self.wake.read();
             loop {
                 match self.inbox.try_recv() {
-                    Ok(instances) => {
-                        // Whoever changed them has looked at the machine itself, and a moment ago.
+                    Ok((instances, edition)) => {
                         self.instances = instances;
+                        self.edition = edition;
                         self.known.clear();
                     }
                     Err(TryRecvError::Empty) => break,
@@ -206,6 +214,7 @@ impl<Tell: Fn(Notice)> Watcher<Tell> {
                 (self.tell)(Notice::Surroundings {
                     instance,
                     surroundings,
+                    edition: self.edition,
                 });
             } else if missing {
                 (self.tell)(Notice::AddressesGone { instance });

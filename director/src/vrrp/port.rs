@@ -13,6 +13,7 @@ use lvs_system::netlink::Connection;
 use lvs_system::packet::{self, PacketSocket};
 use lvs_system::vrrp_socket::{Mode, VrrpSocket};
 
+use super::closer::Closer;
 use super::virtual_mac::VirtualMacs;
 use crate::address::Placed;
 use crate::config::Instance as Settings;
@@ -45,12 +46,15 @@ pub(super) struct Port {
     socket: VrrpSocket,
     own: Option<Own>,
     frames: HashMap<u32, PacketSocket>,
+    closer: Closer,
 }
 
 /// The interface with the virtual MAC, where adverts go out.
 #[derive(Debug)]
 struct Own {
+    /// Its name is the provisional one until [`Port::settle`].
     link: Link,
+    name: String,
     sender: VrrpSocket,
     /// While it is up, the kernel takes frames that come from the same virtual MAC, which are those of
     /// another Active, to it and never to its parent (`macvlan_handle_frame()`). Unicast is addressed
@@ -58,47 +62,93 @@ struct Own {
     receiver: Option<VrrpSocket>,
 }
 
+impl Own {
+    fn open(
+        settings: &Settings,
+        parent: &Link,
+        name: &str,
+        provisional: Option<&str>,
+        route: &mut Connection,
+    ) -> Result<Self, PortError> {
+        let wanted = Macvlan {
+            name: provisional.unwrap_or(name).to_owned(),
+            parent_index: parent.index,
+            hardware_address: settings.family().virtual_mac(settings.virtual_router_id),
+        };
+        let (link, _) = macvlan::make(route, &wanted)?;
+        let sockets = || {
+            let hears = mode(settings) == Mode::Multicast;
+            let receiver = hears.then(|| open(settings, &link, Mode::Multicast));
+            Ok((
+                open(settings, &link, Mode::SendOnly)?,
+                receiver.transpose()?,
+            ))
+        };
+        match sockets() {
+            Ok((sender, receiver)) => Ok(Self {
+                link,
+                name: name.to_owned(),
+                sender,
+                receiver,
+            }),
+            Err(error) => {
+                // Without sockets it is of no use to anybody; what went wrong is said.
+                let _ = link::delete(route, link.index);
+                Err(error)
+            }
+        }
+    }
+}
+
 impl Port {
-    /// Opens the sockets on `link`, and makes the interface with the virtual MAC where one is wanted.
+    /// Opens the sockets on `link`, and makes the interface with the virtual MAC where one is wanted. As
+    /// long as another port has its name, it has the name `provisional`.
+    ///
+    /// Nothing else changes before [`Self::settle`].
     pub(super) fn open(
         settings: &Settings,
         link: &Link,
+        provisional: Option<&str>,
         route: &mut Connection,
-        virtual_macs: &mut VirtualMacs,
+        closer: &Closer,
     ) -> Result<Self, PortError> {
-        let family = settings.family();
-        let open = |link: &Link, mode| {
-            VrrpSocket::open(family, &link.name, link.index, mode).map_err(|reason| {
-                PortError::Adverts {
-                    interface: link.name.clone(),
-                    reason,
-                }
-            })
-        };
-        let socket = open(link, mode(settings))?;
+        let socket = open(settings, link, mode(settings))?;
         let own = match &settings.virtual_mac {
             None => None,
-            Some(name) => {
-                let wanted = Macvlan {
-                    name: name.clone(),
-                    parent_index: link.index,
-                    hardware_address: family.virtual_mac(settings.virtual_router_id),
-                };
-                let (own, _) = macvlan::make(route, &wanted)?;
-                virtual_macs.settle(&link.name, name);
-                let hears = mode(settings) == Mode::Multicast;
-                Some(Own {
-                    sender: open(&own, Mode::SendOnly)?,
-                    receiver: hears.then(|| open(&own, Mode::Multicast)).transpose()?,
-                    link: own,
-                })
-            }
+            Some(name) => Some(Own::open(settings, link, name, provisional, route)?),
         };
         Ok(Self {
             link: link.clone(),
             socket,
             own,
             frames: HashMap::new(),
+            closer: closer.clone(),
+        })
+    }
+
+    /// Gives the interface with the virtual MAC its name, which must be free now, and makes the settings
+    /// that it needs.
+    pub(super) fn settle(
+        &mut self,
+        route: &mut Connection,
+        virtual_macs: &mut VirtualMacs,
+    ) -> Result<(), link::Error> {
+        let Some(own) = &mut self.own else {
+            return Ok(());
+        };
+        if own.link.name != own.name {
+            link::rename(route, own.link.index, &own.name)?;
+            own.link.name.clone_from(&own.name);
+        }
+        virtual_macs.settle(&self.link.name, &own.name);
+        Ok(())
+    }
+
+    /// The interface with the virtual MAC, as it is called when the port is settled.
+    pub(super) fn macvlan(&self) -> Option<Link> {
+        self.own.as_ref().map(|own| Link {
+            name: own.name.clone(),
+            ..own.link.clone()
         })
     }
 
@@ -111,10 +161,10 @@ impl Port {
 
     /// Removes the interface with the virtual MAC.
     pub(super) fn close(self, route: &mut Connection) -> Result<(), link::Error> {
-        match self.own {
-            Some(own) => link::delete(route, own.link.index).map(|_| ()),
-            None => Ok(()),
-        }
+        let index = self.own.as_ref().map(|own| own.link.index);
+        let closer = self.closer.clone();
+        closer.close(self);
+        index.map_or(Ok(()), |index| link::delete(route, index).map(|_| ()))
     }
 
     /// Sets the interface with the virtual MAC up, for whoever holds the addresses, or down: a Backup
@@ -126,7 +176,7 @@ impl Port {
             Some(own) if up => link::set_up(route, own.link.index),
             Some(own) => {
                 // A packet socket fails once after its interface was down.
-                self.frames.remove(&own.link.index);
+                self.closer.close(self.frames.remove(&own.link.index));
                 link::set_down(route, own.link.index)
             }
         }
@@ -176,6 +226,14 @@ impl Port {
             }
         }
     }
+}
+
+fn open(settings: &Settings, link: &Link, mode: Mode) -> Result<VrrpSocket, PortError> {
+    let opened = VrrpSocket::open(settings.family(), &link.name, link.index, mode);
+    opened.map_err(|reason| PortError::Adverts {
+        interface: link.name.clone(),
+        reason,
+    })
 }
 
 fn mode(settings: &Settings) -> Mode {

@@ -16,6 +16,7 @@ use tokio::sync::oneshot;
 use tracing::{error, info, warn};
 
 use super::announcer::Announcer;
+use super::closer::Closer;
 use super::complaints::{Complaints, Oddity};
 use super::port::{Port, PortError};
 use super::surroundings::Surroundings;
@@ -23,6 +24,7 @@ use super::virtual_mac::VirtualMacs;
 use crate::address::{AddressKeeper, VirtualAddresses};
 use crate::config::{Instance as Settings, VersionSettings};
 use crate::control::{self, Counters, HandoverOutcome, InstanceStatus, Margin, Priorities};
+use crate::events::{Kind, Occurrence, Severity};
 use crate::metrics::{Metrics, VrrpMetrics};
 use crate::supervisor::{Estate, Holding, Resignation};
 
@@ -90,6 +92,7 @@ pub struct TransitionEvent {
 pub(super) struct Hands<'a> {
     pub(super) route: &'a mut Connection,
     pub(super) virtual_macs: &'a mut VirtualMacs,
+    pub(super) closer: &'a Closer,
     pub(super) estate: &'a Estate,
     pub(super) transitions: &'a UnboundedSender<TransitionEvent>,
 }
@@ -111,17 +114,21 @@ pub(super) struct Router {
     complaints: Complaints,
     port_failure: Option<String>,
     address_failure: Option<String>,
+    /// What is worth telling of and wasn't told yet.
+    incidents: Vec<Occurrence>,
     send_failing: bool,
     announce_failing: bool,
 }
 
 impl Router {
-    /// Opens the sockets; nothing is sent and no address touched before [`Self::start`].
+    /// Opens the sockets, and makes the interface with the virtual MAC, as [`Port::open`] does; nothing
+    /// is sent and no address touched before [`Self::start`].
     pub(super) fn open(
         settings: &Settings,
+        provisional: Option<&str>,
         picture: &Picture,
         route: &mut Connection,
-        virtual_macs: &mut VirtualMacs,
+        closer: &Closer,
         metrics: &Metrics,
     ) -> Result<Self, OpenError> {
         let instance = settings.name.clone();
@@ -157,7 +164,7 @@ impl Router {
             }
             _ => {}
         }
-        let port = Port::open(settings, link, route, virtual_macs)
+        let port = Port::open(settings, link, provisional, route, closer)
             .map_err(|reason| OpenError::Port { instance, reason })?;
         let addresses = VirtualAddresses::new(surroundings.place(settings));
         let configuration = protocol_configuration(settings, surroundings.primary);
@@ -173,6 +180,7 @@ impl Router {
             complaints: Complaints::default(),
             port_failure: None,
             address_failure: None,
+            incidents: Vec::new(),
             send_failing: false,
             announce_failing: false,
             settings: settings.clone(),
@@ -182,7 +190,13 @@ impl Router {
 
     /// Starts the protocol; adopts addresses that a predecessor left on the interface.
     pub(super) fn start(&mut self, picture: &Picture, hands: &mut Hands<'_>, now: Instant) {
+        self.surroundings = Surroundings::of(picture, &self.settings);
+        let addresses = VirtualAddresses::new(self.surroundings.place(&self.settings));
+        self.keeper = AddressKeeper::new(addresses);
         let found = self.keeper.addresses().any_present(&picture.addresses);
+        if let Some(port) = self.port.take() {
+            self.install(port, hands, now);
+        }
         self.metrics.set_state(State::Initialize);
         self.metrics.set_priority(self.instance.priority().get());
         self.apply_faults(now);
@@ -213,11 +227,16 @@ impl Router {
 
     /// What tells virtual routers of one LAN apart.
     pub(super) fn identity(&self) -> (&str, Family, VirtualRouterId) {
-        identity(&self.settings)
+        self.settings.identity()
     }
 
     pub(super) fn instance(&mut self) -> &mut Instance {
         &mut self.instance
+    }
+
+    /// How it stands with its addresses, once its actions are carried out.
+    pub(super) fn ownership(&self) -> Ownership {
+        self.instance.ownership()
     }
 
     /// Whether it has left, and holds nothing that it could still let go of.
@@ -235,6 +254,11 @@ impl Router {
         .into_iter()
         .flatten()
         .min()
+    }
+
+    /// How often adverts are sent.
+    pub(super) fn interval(&self) -> Duration {
+        self.instance.configuration().interval.get()
     }
 
     pub(super) fn port(&self) -> Option<&Port> {
@@ -265,18 +289,46 @@ impl Router {
                 .hmac()
                 .and_then(|hmac| hmac.signing_key())
                 .map(Into::into),
+            handover_limit: self.instance.handover_limit(),
         })
     }
 
     /// Whether `settings` describe this router, with other values perhaps: the name is a label.
     pub(super) fn continues(&self, settings: &Settings) -> bool {
-        self.identity() == identity(settings)
+        self.identity() == settings.identity()
     }
 
-    /// Changes what may change while the router keeps its state.
+    /// Opens what it needs to go on with `settings`; nothing if it has that. What is a fault already may
+    /// stay one.
+    pub(super) fn prepare(
+        &self,
+        settings: &Settings,
+        provisional: Option<&str>,
+        picture: &Picture,
+        route: &mut Connection,
+        closer: &Closer,
+    ) -> Result<Option<Port>, OpenError> {
+        let surroundings = Surroundings::of(picture, settings);
+        let (Some(port), Some(link)) = (&self.port, &surroundings.link) else {
+            return Ok(None);
+        };
+        if port.suits(&self.settings, settings, link) {
+            return Ok(None);
+        }
+        Port::open(settings, link, provisional, route, closer)
+            .map(Some)
+            .map_err(|reason| OpenError::Port {
+                instance: settings.name.clone(),
+                reason,
+            })
+    }
+
+    /// Changes what may change while the router keeps its state. Another port was
+    /// [prepared](Self::prepare) if that demands one.
     pub(super) fn reconfigure(
         &mut self,
         settings: &Settings,
+        port: Option<Port>,
         picture: &Picture,
         metrics: &Metrics,
         hands: &mut Hands<'_>,
@@ -290,12 +342,9 @@ impl Router {
         }
         self.announcer.set_pause(settings.announcement_pause);
         let surroundings = Surroundings::of(picture, settings);
-        let suits = match (&self.port, &surroundings.link) {
-            (Some(port), Some(link)) => port.suits(&previous, settings, link),
-            _ => false,
-        };
-        if !suits {
+        if let Some(port) = port {
             self.close_port(hands.route);
+            self.install(port, hands, now);
         }
         let configuration = protocol_configuration(settings, surroundings.primary);
         self.instance.handle_configuration(now, configuration);
@@ -468,6 +517,7 @@ impl Router {
                 limit: self.lateness_limit(),
             }),
             tracked: Vec::new(),
+            obstacle: None,
             faults: instance.faults().map(|fault| fault.to_string()).collect(),
             counters: self.counters(),
         }
@@ -531,6 +581,9 @@ impl Router {
         {
             Ok(heard) => {
                 self.metrics.received();
+                if let Some(silence) = heard.silence {
+                    self.metrics.silent(silence);
+                }
                 self.metrics.set_peer_checksum(heard.form);
                 for oddity in oddities(&heard) {
                     self.metrics.odd(oddity);
@@ -550,12 +603,17 @@ impl Router {
             return;
         }
         let (instance, interface) = (&self.settings.name, &self.settings.interface);
-        match oddity {
+        let text = match oddity {
             Oddity::Rejected(reason) => {
                 warn!(%instance, %interface, %source, %reason, "advert rejected");
+                format!("adverts of {source} are rejected: {reason}")
             }
-            oddity => warn!(%instance, %interface, %source, "odd advert: {oddity}"),
-        }
+            oddity => {
+                warn!(%instance, %interface, %source, "odd advert: {oddity}");
+                format!("adverts of {source} are odd: {oddity}")
+            }
+        };
+        self.note(Kind::VrrpTrouble, Severity::Warning, text);
     }
 
     /// Carries out all actions of the instance, and keeps the addresses where they belong.
@@ -585,6 +643,8 @@ impl Router {
                 Action::Report(transition) => self.report(transition, hands, now),
                 Action::HandoverUnanswered => {
                     warn!(instance = %self.settings.name, "nobody took over: this director stays active");
+                    let text = "nobody took over: this director stays active";
+                    self.note(Kind::VrrpTrouble, Severity::Warning, text);
                     self.answer_handover(HandoverOutcome::NobodyAnswered);
                 }
             }
@@ -618,7 +678,7 @@ impl Router {
     fn report(&mut self, transition: Transition, hands: &Hands<'_>, now: Instant) {
         let Transition { from, to, reason } = transition;
         info!(instance = %self.settings.name, %from, %to, %reason, "vrrp state changed");
-        self.metrics.transition(to);
+        self.metrics.transition(&transition);
         if reason == Reason::Stalled {
             self.metrics.stalled();
         }
@@ -660,22 +720,38 @@ impl Router {
         else {
             return;
         };
-        let opened = Port::open(&self.settings, link, hands.route, hands.virtual_macs);
-        let failure = match opened {
-            Ok(port) => {
+        match Port::open(&self.settings, link, None, hands.route, hands.closer) {
+            Ok(port) => self.install(port, hands, now),
+            Err(error) => self.note_port(Some(error.to_string()), now),
+        }
+    }
+
+    /// Goes on with this port, whose names are free.
+    fn install(&mut self, mut port: Port, hands: &mut Hands<'_>, now: Instant) {
+        match port.settle(hands.route, hands.virtual_macs) {
+            Ok(()) => {
                 self.port = Some(port);
+                // Not lost, but another one.
+                self.surroundings.macvlan = None;
                 self.set_up(hands.route, self.instance.ownership() != Ownership::Absent);
-                None
+                self.note_port(None, now);
             }
             Err(error) => {
-                self.port_due = Some(now + PORT_RETRY);
-                Some(error.to_string())
+                // Said at once, and what stays behind goes at the next start.
+                let _ = port.close(hands.route);
+                self.note_port(Some(error.to_string()), now);
             }
-        };
+        }
+    }
+
+    fn note_port(&mut self, failure: Option<String>, now: Instant) {
+        self.port_due = failure.is_some().then(|| now + PORT_RETRY);
         if let Some(error) = &failure
             && self.port_failure != failure
         {
             error!(instance = %self.settings.name, %error, "cannot take part; trying again");
+            let text = format!("cannot take part: {error}");
+            self.note(Kind::VrrpTrouble, Severity::Error, text);
         }
         self.port_failure = failure;
     }
@@ -685,6 +761,16 @@ impl Router {
         if let Some(Err(error)) = self.port.take().map(|port| port.close(route)) {
             warn!(instance = %self.settings.name, %error, "the interface with the virtual MAC stays behind");
         }
+    }
+
+    fn note(&mut self, kind: Kind, severity: Severity, text: impl Into<String>) {
+        let occurrence = Occurrence::new(kind, severity, text);
+        self.incidents.push(occurrence.of(&self.settings.name));
+    }
+
+    /// What is worth telling of and wasn't told yet.
+    pub(super) fn take_incidents(&mut self) -> Vec<Occurrence> {
+        std::mem::take(&mut self.incidents)
     }
 
     fn apply_faults(&mut self, now: Instant) {
@@ -703,6 +789,8 @@ impl Router {
         self.report_failures(&upkeep.failures);
         for address in &upkeep.added {
             warn!(instance = %self.settings.name, %address, "address was missing: put back");
+            let text = format!("{address} was gone from its interface, and was put back");
+            self.note(Kind::AddressRestored, Severity::Warning, text);
             self.metrics.address_restored();
         }
         if !upkeep.added.is_empty() {
@@ -723,8 +811,12 @@ impl Router {
         }
         if let Some(error) = &failure {
             error!(instance = %self.settings.name, %error, "addresses are not as they should be; trying again");
+            let text = format!("addresses are not as they should be: {error}");
+            self.note(Kind::VrrpTrouble, Severity::Error, text);
         } else {
             info!(instance = %self.settings.name, "addresses are as they should be again");
+            let text = "addresses are as they should be again";
+            self.note(Kind::VrrpWell, Severity::Info, text);
         }
         self.address_failure = failure;
     }
@@ -785,14 +877,6 @@ impl Router {
             self.announce_failing = failure.is_some();
         }
     }
-}
-
-fn identity(settings: &Settings) -> (&str, Family, VirtualRouterId) {
-    (
-        &settings.interface,
-        settings.family(),
-        settings.virtual_router_id,
-    )
 }
 
 fn oddities(heard: &Heard) -> impl Iterator<Item = Oddity> {

@@ -11,27 +11,33 @@ use std::sync::mpsc::{self, TryRecvError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use lvs_proto::vrrp::{Aside, Instance, Priority, group};
+use lvs_proto::vrrp::{Aside, Instance, Ownership, Priority, group};
+use lvs_system::address::may_change;
+use lvs_system::link::Link;
 use lvs_system::memory;
 use lvs_system::netlink::{self, Connection, Protocol};
 use lvs_system::syscalls;
-use lvs_system::watch::{self, Picture, PictureError, Watch};
+use lvs_system::watch::{self, Event, Picture, PictureError, Watch};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::time::TimeSpec;
+use prometheus::Histogram;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
 use tracing::{error, info, warn};
 
 use super::OpenError;
+use super::closer::Closer;
 use super::monitor::{InterfaceEvent, Monitor, Notice};
 use super::port::Port;
 use super::router::{Hands, Router, TransitionEvent};
 use super::virtual_mac::VirtualMacs;
+use super::watchdog::Watchdog;
 use crate::address;
 use crate::config::Instance as Settings;
 use crate::control::{HandoverOutcome, InstanceStatus};
+use crate::events::Occurrence;
 use crate::metrics::Metrics;
 use crate::supervisor::Estate;
 
@@ -47,6 +53,14 @@ pub enum SpawnError {
     /// Links and addresses can't be read.
     #[error(transparent)]
     Picture(#[from] PictureError),
+    /// What the kernel said when it was asked for the right to change addresses.
+    #[error(transparent)]
+    Rights(#[from] lvs_system::address::Error),
+    /// Addresses can't be changed.
+    #[error(
+        "not permitted to change addresses: the director needs CAP_NET_ADMIN; run it as root, or give it that capability"
+    )]
+    NotPermitted,
     /// A virtual router can't start.
     #[error(transparent)]
     Open(#[from] OpenError),
@@ -85,10 +99,18 @@ enum Command {
     Stop,
 }
 
+/// How the instances stand with their addresses, by name.
+pub type Ownerships = BTreeMap<String, Ownership>;
+
 /// What the thread tells of by itself.
 pub struct Events {
+    /// All instances whenever one changes, and at the start: before addresses are added, and after
+    /// they were removed.
+    pub ownerships: UnboundedReceiver<Ownerships>,
     /// Changes of state, in their order.
     pub transitions: UnboundedReceiver<TransitionEvent>,
+    /// What else is worth telling of.
+    pub incidents: UnboundedReceiver<Occurrence>,
     /// Interfaces of the machine that get or lose their carrier; all are told of at first.
     pub interfaces: UnboundedReceiver<InterfaceEvent>,
     /// Has an answer when the thread has left.
@@ -133,7 +155,8 @@ impl VrrpThread {
         });
     }
 
-    /// Goes on with other instances: those that stay keep their state.
+    /// Goes on with other instances: those that stay keep their state. What changes with the addresses
+    /// is told of ([`Events::ownerships`]) before this returns.
     ///
     /// # Errors
     /// When one of the new ones can't start; nothing has changed then.
@@ -199,6 +222,7 @@ pub struct Routers {
     routers: Vec<Router>,
     route: Connection,
     virtual_macs: VirtualMacs,
+    closer: Closer,
     watch: Watch,
     picture: Picture,
     metrics: Arc<Metrics>,
@@ -213,17 +237,32 @@ impl Routers {
         metrics: Arc<Metrics>,
     ) -> Result<Self, SpawnError> {
         let mut route = Connection::open(Protocol::Route)?;
-        let mut virtual_macs = VirtualMacs::new(runtime_directory.join("virtual-mac"));
+        // Otherwise it would come out when the first of them shall be held.
+        if !instances.is_empty() && !may_change(&mut route)? {
+            return Err(SpawnError::NotPermitted);
+        }
+        let virtual_macs = VirtualMacs::new(runtime_directory.join("virtual-mac"));
+        let closer = Closer::spawn()?;
         let watch = Watch::open()?;
         let picture = watch::picture(&mut route)?;
-        let open =
-            |settings| Router::open(settings, &picture, &mut route, &mut virtual_macs, &metrics);
-        let routers = instances.iter().map(open).collect::<Result<Vec<_>, _>>()?;
+        let mut routers: Vec<Router> = Vec::new();
+        for settings in instances {
+            match Router::open(settings, None, &picture, &mut route, &closer, &metrics) {
+                Ok(router) => routers.push(router),
+                Err(error) => {
+                    for mut router in routers {
+                        router.close_port(&mut route);
+                    }
+                    return Err(error.into());
+                }
+            }
+        }
         Ok(Self {
             instances: instances.to_vec(),
             routers,
             route,
             virtual_macs,
+            closer,
             watch,
             picture,
             metrics,
@@ -245,7 +284,9 @@ impl Routers {
             commands,
             wake: Arc::clone(&wake),
         };
+        let (ownerships, ownership_events) = unbounded_channel();
         let (transitions, transition_events) = unbounded_channel();
+        let (incidents, incident_events) = unbounded_channel();
         let (interfaces, interface_events) = unbounded_channel();
         let (left, has_left) = oneshot::channel();
         let tell = {
@@ -263,12 +304,20 @@ impl Routers {
             routers: self.routers,
             route: self.route,
             virtual_macs: self.virtual_macs,
+            closer: self.closer,
+            lateness: self.metrics.vrrp_thread_lateness(),
+            sampled_at: Instant::now(),
             metrics: self.metrics,
             monitor,
+            edition: 0,
             estate,
+            ownerships,
+            told: None,
             transitions,
+            incidents,
             inbox,
             wake,
+            watchdog: Watchdog::from_environment(Instant::now()),
             stopping: false,
         };
         let thread = thread::Builder::new().name("vrrp".into()).spawn(move || {
@@ -281,7 +330,9 @@ impl Routers {
             thread,
         };
         let events = Events {
+            ownerships: ownership_events,
             transitions: transition_events,
+            incidents: incident_events,
             interfaces: interface_events,
             left: has_left,
         };
@@ -289,17 +340,68 @@ impl Routers {
     }
 }
 
+/// What was opened for an instance of another configuration.
+enum Prepared {
+    /// It goes on with what it has.
+    Nothing,
+    /// It goes on with another port.
+    Port(Port),
+    /// It is new.
+    Router(Box<Router>),
+}
+
+impl Prepared {
+    fn port(&self) -> Option<&Port> {
+        match self {
+            Self::Nothing => None,
+            Self::Port(port) => Some(port),
+            Self::Router(router) => router.port(),
+        }
+    }
+
+    /// Closes it, and removes what was made for it.
+    fn discard(self, route: &mut Connection) {
+        match self {
+            Self::Nothing => {}
+            Self::Port(port) => {
+                // The next start removes what stays behind.
+                let _ = port.close(route);
+            }
+            Self::Router(mut router) => router.close_port(route),
+        }
+    }
+}
+
 struct Reactor {
     routers: Vec<Router>,
     route: Connection,
     virtual_macs: VirtualMacs,
+    closer: Closer,
     metrics: Arc<Metrics>,
     monitor: Monitor,
+    /// How many lists of instances there were before this one.
+    edition: u64,
     estate: Estate,
+    ownerships: UnboundedSender<Ownerships>,
+    told: Option<Ownerships>,
     transitions: UnboundedSender<TransitionEvent>,
+    incidents: UnboundedSender<Occurrence>,
     inbox: mpsc::Receiver<Command>,
     wake: Arc<EventFd>,
+    watchdog: Option<Watchdog>,
     stopping: bool,
+    /// How late it ran, in seconds.
+    lateness: Histogram,
+    sampled_at: Instant,
+}
+
+/// When it is told how instances stand with their addresses.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum When {
+    /// Of what the state machines have decided.
+    BeforeActing,
+    /// Of what is done.
+    AfterActing,
 }
 
 /// Borrows what routers act with, beside the routers themselves.
@@ -308,6 +410,7 @@ macro_rules! hands {
         Hands {
             route: &mut $reactor.route,
             virtual_macs: &mut $reactor.virtual_macs,
+            closer: &$reactor.closer,
             estate: &$reactor.estate,
             transitions: &$reactor.transitions,
         }
@@ -323,6 +426,7 @@ impl Reactor {
             router.start(picture, &mut hands!(self), now);
         }
         self.introduce_siblings();
+        self.sampled_at = Instant::now();
         loop {
             // Some commands take their time.
             self.take_commands();
@@ -336,11 +440,22 @@ impl Reactor {
                 router.instance().handle_timeout(now);
             }
             self.with_groups(|members| group::keep_together(now, members));
+            self.tell_ownerships(When::BeforeActing);
             for router in &mut self.routers {
                 router.act(&mut hands!(self), now);
             }
+            self.tell_ownerships(When::AfterActing);
+            for router in &mut self.routers {
+                for incident in router.take_incidents() {
+                    // Nobody listens while the daemon ends.
+                    let _ = self.incidents.send(incident);
+                }
+            }
             if self.stopping && self.routers.iter().all(Router::has_left) {
                 return self.leave();
+            }
+            if let Some(watchdog) = &mut self.watchdog {
+                watchdog.feed(Instant::now());
             }
             self.wait();
         }
@@ -406,11 +521,14 @@ impl Reactor {
             Command::Notice(Notice::Surroundings {
                 instance,
                 surroundings,
-            }) => {
+                edition,
+            }) if edition == self.edition => {
                 if let Some(router) = named(&mut self.routers, &instance) {
                     router.surround(surroundings, &mut hands!(self), now);
                 }
             }
+            // Seen with the eyes of other settings; what is true of these was told, or will be.
+            Command::Notice(Notice::Surroundings { .. }) => {}
             Command::Notice(Notice::AddressesGone { instance }) => {
                 if let Some(router) = named(&mut self.routers, &instance) {
                     router.addresses_gone(&mut hands!(self), now);
@@ -474,45 +592,56 @@ impl Reactor {
 
     fn configure(&mut self, instances: &[Settings], picture: &Picture) -> Result<(), OpenError> {
         let now = Instant::now();
-        // What can't be opened must be known before anything changes.
-        let mut opened = Vec::new();
-        for settings in instances {
-            if !self.routers.iter().any(|router| router.continues(settings)) {
-                opened.push(Router::open(
-                    settings,
-                    picture,
-                    &mut self.route,
-                    &mut self.virtual_macs,
-                    &self.metrics,
-                )?);
-            }
-        }
-        let names: Vec<String> = self
-            .routers
-            .iter()
-            .map(|one| one.name().to_owned())
-            .collect();
-        let mut kept = Vec::new();
+        let prepared = self.prepare(instances, picture)?;
+        // What is taken away and made here is not in it.
+        let mut picture = picture.clone();
+        let mut names = Vec::new();
+        let mut staying = Vec::new();
         for mut router in std::mem::take(&mut self.routers) {
-            match instances.iter().find(|settings| router.continues(settings)) {
-                Some(settings) => {
-                    router.reconfigure(settings, picture, &self.metrics, &mut hands!(self), now);
-                    router.act(&mut hands!(self), now);
-                    kept.push(router);
+            names.push(router.name().to_owned());
+            let mut pairs = instances.iter().zip(&prepared);
+            let goes_on = pairs.find(|(settings, _)| router.continues(settings));
+            let prepared = goes_on.map(|(_, prepared)| prepared);
+            if prepared.is_none() {
+                // It lets go of its addresses before others may want them.
+                router.instance().handle_abandon(now);
+                router.act(&mut hands!(self), now);
+                let gone = router.addresses();
+                picture.addresses.retain(|address| !gone.contains(address));
+            }
+            if !matches!(prepared, Some(Prepared::Nothing)) {
+                // And of the name of its interface.
+                if let Some(Link { index, name, .. }) = router.port().and_then(Port::macvlan) {
+                    picture.apply(&Event::LinkRemoved { index, name });
                 }
-                None => {
-                    // It lets go of its addresses before others may want them.
-                    router.instance().handle_abandon(now);
-                    router.act(&mut hands!(self), now);
-                    router.close_port(&mut self.route);
-                }
+                router.close_port(&mut self.route);
+            }
+            if prepared.is_some() {
+                staying.push(router);
             }
         }
-        for mut router in opened {
-            router.start(picture, &mut hands!(self), now);
-            kept.push(router);
+        for (settings, prepared) in instances.iter().zip(prepared) {
+            if let Some(link) = prepared.port().and_then(Port::macvlan) {
+                picture.apply(&Event::LinkChanged(link));
+            }
+            let port = match prepared {
+                Prepared::Router(mut router) => {
+                    router.start(&picture, &mut hands!(self), now);
+                    self.routers.push(*router);
+                    continue;
+                }
+                Prepared::Port(port) => Some(port),
+                Prepared::Nothing => None,
+            };
+            let mut places = staying.iter();
+            let place = places.position(|router: &Router| router.continues(settings));
+            let mut router =
+                staying.swap_remove(place.expect("it was prepared because it's there"));
+            let metrics = &self.metrics;
+            router.reconfigure(settings, port, &picture, metrics, &mut hands!(self), now);
+            router.act(&mut hands!(self), now);
+            self.routers.push(router);
         }
-        self.routers = kept;
         // Only now, for names may have been swapped.
         for name in names {
             if named(&mut self.routers, &name).is_none() {
@@ -523,8 +652,76 @@ impl Reactor {
             self.virtual_macs.restore();
         }
         self.introduce_siblings();
-        self.monitor.set_instances(instances.to_vec());
+        self.edition += 1;
+        self.monitor.set_instances(instances.to_vec(), self.edition);
+        self.tell_ownerships(When::AfterActing);
         Ok(())
+    }
+
+    /// Opens all that these instances need and that isn't there, beside what is: what can't be opened
+    /// is known before anything changes.
+    fn prepare(
+        &mut self,
+        instances: &[Settings],
+        picture: &Picture,
+    ) -> Result<Vec<Prepared>, OpenError> {
+        let taken: Vec<&str> = self.routers.iter().filter_map(Router::macvlan).collect();
+        let mut all: Vec<Prepared> = Vec::new();
+        for (position, settings) in instances.iter().enumerate() {
+            let name = settings.virtual_mac.as_deref();
+            let provisional = name
+                .filter(|name| taken.contains(name))
+                .map(|_| format!("vrrp-new.{position}"));
+            let provisional = provisional.as_deref();
+            let (route, closer) = (&mut self.route, &self.closer);
+            let mut routers = self.routers.iter();
+            let opened = match routers.find(|router| router.continues(settings)) {
+                Some(router) => router
+                    .prepare(settings, provisional, picture, route, closer)
+                    .map(|port| port.map_or(Prepared::Nothing, Prepared::Port)),
+                None => Router::open(settings, provisional, picture, route, closer, &self.metrics)
+                    .map(|router| Prepared::Router(Box::new(router))),
+            };
+            match opened {
+                Ok(one) => all.push(one),
+                Err(error) => {
+                    for one in all {
+                        one.discard(&mut self.route);
+                    }
+                    return Err(error);
+                }
+            }
+        }
+        Ok(all)
+    }
+
+    /// Tells of all instances, if any has changed. Before the actions are carried out, whoever loses
+    /// its addresses has them still.
+    fn tell_ownerships(&mut self, when: When) {
+        let told = |name: &str| self.told.as_ref().and_then(|told| told.get(name)).copied();
+        let current = |router: &Router| match (router.ownership(), when) {
+            (Ownership::Absent, When::BeforeActing) => {
+                told(router.name()).unwrap_or(Ownership::Absent)
+            }
+            (ownership, _) => ownership,
+        };
+        let known = self.told.as_ref().map_or(0, BTreeMap::len);
+        let same = self.told.is_some() && self.routers.len() == known;
+        if same
+            && self
+                .routers
+                .iter()
+                .all(|router| told(router.name()) == Some(current(router)))
+        {
+            return;
+        }
+        let routers = self.routers.iter();
+        let ownerships: Ownerships = routers
+            .map(|router| (router.name().to_owned(), current(router)))
+            .collect();
+        // Nobody listens while the daemon ends.
+        let _ = self.ownerships.send(ownerships.clone());
+        self.told = Some(ownerships);
     }
 
     fn introduce_siblings(&mut self) {
@@ -560,8 +757,15 @@ impl Reactor {
         }
     }
 
-    fn wait(&self) {
-        let deadline = self.routers.iter().filter_map(Router::next_deadline).min();
+    fn wait(&mut self) {
+        // A Backup has nothing to do between adverts, and would learn only from a failover that it is late.
+        let intervals = self.routers.iter().map(Router::interval);
+        let sample_due = intervals.min().map(|shortest| self.sampled_at + shortest);
+        let deadlines = self.routers.iter().filter_map(Router::next_deadline);
+        let deadline = deadlines
+            .chain(sample_due)
+            .chain(self.watchdog.as_ref().map(Watchdog::next))
+            .min();
         let timeout = deadline
             .map(|deadline| TimeSpec::from(deadline.saturating_duration_since(Instant::now())));
         let mut descriptors: Vec<PollFd<'_>> = self
@@ -576,6 +780,11 @@ impl Reactor {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(errno) => error!(error = %errno, "the VRRP thread cannot wait for adverts"),
         }
+        let now = Instant::now();
+        if let Some(late) = deadline.and_then(|deadline| now.checked_duration_since(deadline)) {
+            self.lateness.observe(late.as_secs_f64());
+            self.sampled_at = now;
+        }
     }
 }
 
@@ -586,7 +795,7 @@ fn named<'a>(routers: &'a mut [Router], instance: &str) -> Option<&'a mut Router
 /// What keeps its timing on a busy machine, where it's allowed.
 fn settle_in() {
     if let Err(error) = syscalls::set_real_time_priority(REAL_TIME_PRIORITY) {
-        info!(%error, "vrrp runs without real-time priority; grant CAP_SYS_NICE to keep its timing on a busy machine");
+        info!(%error, "vrrp runs without real-time priority; CAP_SYS_NICE, or LimitRTPRIO={REAL_TIME_PRIORITY} in the service's unit, keeps its timing on a busy machine");
     }
     if let Err(error) = memory::lock_on_fault() {
         info!(%error, "memory is not locked; adverts may be late when memory is short");

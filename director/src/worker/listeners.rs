@@ -1,17 +1,14 @@
-//! What others connect to: the metrics, and the control socket. Both can move while the process runs.
+//! The control socket, which can move while the process runs.
 
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tracing::error;
 
 use crate::config::Configuration;
 use crate::control::{self, Query};
-use crate::metrics::{Metrics, Server};
 
 /// How soon what can't be listened on is tried again.
 const LISTEN_AGAIN: Duration = Duration::from_secs(2);
@@ -20,7 +17,14 @@ const LISTEN_AGAIN: Duration = Duration::from_secs(2);
 pub(super) struct Controls {
     runtime_directory: PathBuf,
     queries: mpsc::Sender<Query>,
-    listening: Option<(Option<String>, JoinHandle<()>)>,
+    listening: Option<Listening>,
+}
+
+struct Listening {
+    group: Option<String>,
+    task: JoinHandle<()>,
+    /// Dropping this lets it answer what it was asked, and nothing more.
+    retire: oneshot::Sender<()>,
 }
 
 impl Controls {
@@ -36,27 +40,36 @@ impl Controls {
     /// Listens for the group that the configuration says.
     pub(super) async fn listen(&mut self, configuration: &Configuration) {
         let group = configuration.control.group.clone();
-        if let Some((previous, task)) = self.listening.take() {
-            if previous == group && !task.is_finished() {
-                self.listening = Some((previous, task));
-                return;
-            }
-            task.abort();
-            // Its socket is gone once it has ended, which an abort reports as an error.
-            let _ = task.await;
+        if let Some(listening) = &self.listening
+            && listening.group == group
+            && !listening.task.is_finished()
+        {
+            return;
         }
-        let task = serve_controls(
+        // The socket of the next one takes the place of this one's. Who changed the group by a reload
+        // has still to hear what came of it.
+        if let Some(Listening { retire, .. }) = self.listening.take() {
+            drop(retire);
+        }
+        let (retire, retired) = oneshot::channel();
+        let task = tokio::spawn(serve_controls(
             self.runtime_directory.clone(),
             group.clone(),
             self.queries.clone(),
-        );
-        self.listening = Some((group, tokio::spawn(task)));
+            retired,
+        ));
+        self.listening = Some(Listening {
+            group,
+            task,
+            retire,
+        });
     }
 
     /// Takes the socket away.
     pub(super) async fn close(self) {
-        if let Some((_, task)) = self.listening {
+        if let Some(Listening { task, .. }) = self.listening {
             task.abort();
+            // Its socket is gone once it has ended, which an abort reports as an error.
             let _ = task.await;
         }
     }
@@ -66,64 +79,24 @@ async fn serve_controls(
     runtime_directory: PathBuf,
     group: Option<String>,
     queries: mpsc::Sender<Query>,
+    mut retired: oneshot::Receiver<()>,
 ) {
     let mut said = false;
     loop {
-        match control::Server::bind(&runtime_directory, group.as_deref()).await {
-            Ok(server) => return server.serve(queries).await,
+        let bound = tokio::select! {
+            bound = control::Server::bind(&runtime_directory, group.as_deref()) => bound,
+            _ = &mut retired => return,
+        };
+        match bound {
+            Ok(server) => return server.serve(queries, retired).await,
             Err(error) => {
                 if !std::mem::replace(&mut said, true) {
                     error!("{error}; trying again every {} s", LISTEN_AGAIN.as_secs());
                 }
-                tokio::time::sleep(LISTEN_AGAIN).await;
-            }
-        }
-    }
-}
-
-/// The server of metrics, which can move while the process runs. It never keeps anything else from
-/// running: an address that can't be listened on is tried again and again.
-pub(super) struct Scrapes {
-    metrics: Arc<Metrics>,
-    listening: Option<(SocketAddr, JoinHandle<()>)>,
-}
-
-impl Scrapes {
-    pub(super) fn new(metrics: Arc<Metrics>) -> Self {
-        Self {
-            metrics,
-            listening: None,
-        }
-    }
-
-    /// Listens where the configuration says, and nowhere else.
-    pub(super) async fn listen(&mut self, configuration: &Configuration) {
-        let wanted = configuration.metrics.map(|metrics| metrics.listen);
-        if wanted == self.listening.as_ref().map(|(address, _)| *address) {
-            return;
-        }
-        if let Some((_, previous)) = self.listening.take() {
-            previous.abort();
-            // Its socket is closed once it has ended, which an abort reports as an error.
-            let _ = previous.await;
-        }
-        self.listening = wanted.map(|address| {
-            let metrics = Arc::clone(&self.metrics);
-            (address, tokio::spawn(serve_metrics(address, metrics)))
-        });
-    }
-}
-
-async fn serve_metrics(listen: SocketAddr, metrics: Arc<Metrics>) {
-    let mut said = false;
-    loop {
-        match Server::bind(listen).await {
-            Ok(server) => match server.serve(metrics).await {},
-            Err(error) => {
-                if !std::mem::replace(&mut said, true) {
-                    error!("{error}; trying again every {} s", LISTEN_AGAIN.as_secs());
+                tokio::select! {
+                    () = tokio::time::sleep(LISTEN_AGAIN) => {}
+                    _ = &mut retired => return,
                 }
-                tokio::time::sleep(LISTEN_AGAIN).await;
             }
         }
     }

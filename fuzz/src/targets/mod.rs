@@ -1,9 +1,11 @@
 //! The targets, by what their bytes stand for.
 
+mod agent_check;
 mod configuration;
 mod dns;
 mod ipvs;
 mod local;
+mod neighbour;
 mod netlink;
 mod vrrp_datagram;
 mod vrrp_instance;
@@ -28,8 +30,16 @@ pub(crate) const ALL: &[Target] = &[
         run: dns::stream,
     },
     Target {
+        name: "agent_check",
+        run: agent_check::line,
+    },
+    Target {
         name: "ipvs_reply",
         run: ipvs::reply,
+    },
+    Target {
+        name: "neighbour",
+        run: neighbour::claim,
     },
     Target {
         name: "netlink",
@@ -42,6 +52,14 @@ pub(crate) const ALL: &[Target] = &[
     Target {
         name: "agent_configuration",
         run: configuration::agent,
+    },
+    Target {
+        name: "events",
+        run: local::events,
+    },
+    Target {
+        name: "connection",
+        run: local::connection,
     },
     Target {
         name: "report",

@@ -31,6 +31,11 @@ pub enum InvalidName {
 }
 
 impl Name {
+    /// Whether there is anything in it whose case can change.
+    pub fn has_letters(&self) -> bool {
+        self.0.iter().flatten().any(u8::is_ascii_alphabetic)
+    }
+
     pub(super) fn as_wire(&self) -> &hickory_proto::rr::Name {
         &self.0
     }
@@ -103,6 +108,13 @@ mod tests {
             "www.abc.local".parse::<Name>().unwrap(),
             "abc.local".parse().unwrap()
         );
+    }
+
+    #[test]
+    fn some_have_letters() {
+        for (text, has) in [("www.abc.local", true), (".", false), ("1.0-0.127", false)] {
+            assert_eq!(text.parse::<Name>().unwrap().has_letters(), has);
+        }
     }
 
     #[test]

@@ -1,23 +1,56 @@
 //! One question, and what an answer to it says about the server.
 
-use std::fmt;
+use hickory_proto::op::OpCode;
 
-use hickory_proto::op::{Message, MessageType, OpCode, Query};
-use hickory_proto::rr::{DNSClass, Name as WireName, RecordType as WireRecordType};
-use hickory_proto::serialize::binary::{BinDecodable, BinDecoder, DecodeError};
+use super::answer::{Answer, Answering};
+use super::message::{Edns, Header, Sections};
+use super::query::{self, Entropy, Flags, Form, Question};
+use super::{Class, Expectation, Fault, Flag, Name, RecordType, ResponseCode};
 
-use super::{Name, RecordType, ResponseCode};
-
-/// A question that a healthy server answers with at least one record.
+/// A question, and what a healthy server answers.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Probe {
     /// The name asked for.
     pub name: Name,
-    /// The type asked for; the class is IN.
+    /// The type asked for.
     pub record_type: RecordType,
-    /// Whether the server is asked to resolve the name for us (RD): yes for a resolver, no for an
-    /// authoritative server.
+    /// The class asked for.
+    pub class: Class,
+    /// RD: whether the server is asked to resolve the name for us. Yes for a resolver; an
+    /// authoritative server doesn't mind.
     pub recursion_desired: bool,
+    /// CD: whether a resolver is to answer without a look at signatures (RFC 4035, section 3.2.2).
+    pub checking_disabled: bool,
+    /// DO: whether the server is to send signatures along (RFC 3225); with EDNS only.
+    pub dnssec_ok: bool,
+    /// The longest UDP answer in octets that the server is told we take; without EDNS if `None`.
+    pub edns: Option<u16>,
+    /// Whether the server is asked who it is (RFC 5001); with EDNS only.
+    pub nsid: bool,
+    /// Whether a cookie goes along (RFC 7873); with EDNS only.
+    pub cookie: bool,
+    /// Whether the name's letters are in random case, which the answer has to keep (0x20).
+    pub mixed_case: bool,
+    /// What is expected of the answer.
+    pub expected: Expectation,
+}
+
+/// How and when an answer came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Arrival {
+    /// Over which transport.
+    pub transport: Transport,
+    /// Seconds since 1970 modulo 2^32, as signatures have it.
+    pub time: u32,
+}
+
+/// Which transport carries a query and its answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Transport {
+    /// One message in a datagram.
+    Udp,
+    /// Messages on a stream.
+    Tcp,
 }
 
 /// What a datagram, or a message on a stream, says about the server that was asked.
@@ -25,8 +58,13 @@ pub struct Probe {
 pub enum Judgement {
     /// Not the answer to this query: a late or forged one. Wait on until the deadline.
     Ignore(Mismatch),
+    /// The server wants the question otherwise: ask again like this, with fresh entropy. It is
+    /// never said twice for the same reason.
+    Again(Form),
+    /// As much of the answer as came over UDP is good; its records are to be had over TCP.
+    Truncated(Answer),
     /// The server answers.
-    Pass,
+    Pass(Answer),
     /// The server answers, and not well.
     Fail(Fault),
 }
@@ -46,234 +84,266 @@ pub enum Mismatch {
     /// Another kind of query.
     #[error("another opcode")]
     Opcode,
-    /// Not exactly one question (RFC 9619), an unreadable one, or another one.
+    /// Not exactly one question (RFC 9619), an unreadable one, or another one; with mixed case also
+    /// one in another case.
     #[error("another question")]
     Question,
+    /// Another client's cookie, or one of no length that cookies have (RFC 7873, section 5.3).
+    #[error("another cookie")]
+    Cookie,
 }
 
-/// What is wrong with an answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Fault {
-    /// The server says that it failed.
-    ResponseCode(ResponseCode),
-    /// No record of the asked type for the asked name, aliases followed.
-    NoRecord(RecordType),
-    /// The answer section ends early or its names can't be read.
-    Malformed,
-}
-
-/// Aliases followed at most; resolvers give up earlier (BIND after 11). Bounds the work that a
-/// hostile answer can cause, and ends loops.
-const LONGEST_CHAIN: usize = 16;
-
-impl fmt::Display for Fault {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::ResponseCode(code) => code.fmt(formatter),
-            Self::NoRecord(record_type) => {
-                write!(formatter, "no {record_type} record in the answer")
-            }
-            Self::Malformed => formatter.write_str("malformed answer"),
-        }
-    }
-}
+/// Octets of a client's cookie (RFC 7873, section 4).
+const CLIENT_COOKIE: usize = 8;
 
 impl Probe {
-    /// The query under an identifier, without the length that TCP wants ([`super::frame`]).
-    ///
-    /// The identifier should be fresh and unpredictable for each query (RFC 5452, section 9.2).
-    pub fn query(&self, identifier: u16) -> Vec<u8> {
-        let mut message = Message::new(identifier, MessageType::Query, OpCode::Query);
-        message.metadata.recursion_desired = self.recursion_desired;
-        message.add_query(Query::query(
-            self.name.as_wire().clone(),
-            self.record_type.as_wire(),
-        ));
-        message
-            .to_vec()
-            .expect("a header and one question with a valid name can be encoded")
+    /// A plain question over the Internet's class with recursion desired, and the plain expectation:
+    /// the ordinary case of a resolver and of an authoritative server alike.
+    pub fn new(name: Name, record_type: RecordType) -> Self {
+        Self {
+            name,
+            record_type,
+            class: Class::Internet,
+            recursion_desired: true,
+            checking_disabled: false,
+            dnssec_ok: false,
+            edns: None,
+            nsid: false,
+            cookie: false,
+            mixed_case: false,
+            expected: Expectation::default(),
+        }
+    }
+
+    /// The query, without the length that TCP wants ([`super::frame`]).
+    pub fn query(&self, entropy: &Entropy, form: &Form) -> Vec<u8> {
+        let flags = Flags {
+            recursion_desired: self.recursion_desired,
+            // Says that we understand AD in an answer (RFC 6840, section 5.7).
+            authentic_data: self.expected.flags.contains(&Flag::AuthenticData),
+            checking_disabled: self.checking_disabled,
+        };
+        let edns = self.edns_size(form).map(|payload_size| query::Edns {
+            payload_size,
+            dnssec_ok: self.dnssec_ok,
+            nsid: self.nsid,
+            cookie: self.cookies_sent(entropy, form),
+        });
+        query::to_octets(
+            entropy.identifier,
+            flags,
+            &self.question(entropy),
+            edns.as_ref(),
+        )
     }
 
     /// Judges what came back on the connected socket that the query was sent from.
     ///
-    /// The header and the question decide whether it is the answer; an answer without its question
-    /// is ignored, because only the identifier would tell it from a forged one. Then the response
-    /// code decides, so that an error with an unreadable rest keeps its name. A truncated answer
-    /// passes: a server that says so is alive, and its records are to be had over TCP. Otherwise
-    /// the answer section must hold the asked record, for the asked name or for the end of its
-    /// chain of CNAMEs (RFC 1034, section 3.6.2). Records behind the ones needed are not looked
-    /// at, and neither are record contents: a server is not taken out for a record type that
-    /// this program can't read.
-    pub fn judge(&self, identifier: u16, response: &[u8]) -> Judgement {
+    /// Identifier, question and cookie decide whether it is the answer; an answer without its
+    /// question is ignored, because only the identifier would tell it from a forged one. Then the
+    /// response code decides, so that an error with an unreadable rest keeps its name, then flags,
+    /// then records. Record contents are read only where something is expected of them: a server
+    /// isn't taken out for a type that this program can't read.
+    pub fn judge(
+        &self,
+        entropy: &Entropy,
+        form: &Form,
+        arrival: Arrival,
+        response: &[u8],
+    ) -> Judgement {
         let Some(header) = Header::read(response) else {
             return Judgement::Ignore(Mismatch::TooShort);
         };
-        if let Some(mismatch) = header.mismatch(identifier) {
+        if let Some(mismatch) = mismatch(&header, entropy) {
             return Judgement::Ignore(mismatch);
         }
-        let mut decoder = BinDecoder::new(response);
-        if !self.is_asked_in(&mut decoder) {
+        if self.is_ignorant_of_edns(&header, form) {
+            return Judgement::Again(Form {
+                without_edns: true,
+                ..form.clone()
+            });
+        }
+        let Some(question) = self.question_in(response, &header, entropy) else {
             return Judgement::Ignore(Mismatch::Question);
+        };
+        let sections = Sections::read(response, &header, Header::LENGTH + question);
+        let cookies = sections
+            .edns
+            .as_ref()
+            .and_then(|edns| edns.cookies.as_ref());
+        if let (Some(sent), Some(received)) = (self.cookies_sent(entropy, form), cookies)
+            && !answers_cookie(sent, received)
+        {
+            return Judgement::Ignore(Mismatch::Cookie);
         }
-        if header.response_code != ResponseCode::NO_ERROR {
-            return Judgement::Fail(Fault::ResponseCode(header.response_code));
+        let response_code = sections.response_code(&header);
+        if let Some(again) = self.form_with_cookies(form, response_code, arrival.transport, cookies)
+        {
+            return Judgement::Again(again);
         }
-        if header.truncated {
-            return Judgement::Pass;
-        }
-        let (records, whole) = Record::read_all(&mut decoder, header.answers);
-        match (self.is_answered_by(&records), whole) {
-            (true, _) => Judgement::Pass,
-            (false, true) => Judgement::Fail(Fault::NoRecord(self.record_type)),
-            (false, false) => Judgement::Fail(Fault::Malformed),
-        }
+        self.judge_sections(&header, sections, arrival, response)
     }
 
-    /// Reads past the header and the question.
-    fn is_asked_in(&self, decoder: &mut BinDecoder<'_>) -> bool {
-        decoder.read_slice(Header::LENGTH).is_ok()
-            && Query::read(decoder).is_ok_and(|question| {
-                question.name() == self.name.as_wire()
-                    && question.query_type() == self.record_type.as_wire()
-                    && question.query_class() == DNSClass::IN
-            })
-    }
-
-    fn is_answered_by(&self, records: &[Record]) -> bool {
-        let asked = self.record_type.as_wire();
-        let mut owner = self.name.as_wire();
-        for _ in 0..=LONGEST_CHAIN {
-            let mut of_owner = records.iter().filter(|record| record.owner == *owner);
-            if of_owner.clone().any(|record| record.record_type == asked) {
-                return true;
+    fn judge_sections(
+        &self,
+        header: &Header,
+        sections: Sections,
+        arrival: Arrival,
+        response: &[u8],
+    ) -> Judgement {
+        let asked = (&self.name, self.record_type, self.class);
+        let answering = Answering::find(response, &sections.answers, asked);
+        let mut answer = answering.facts(header, sections.response_code(header));
+        let judged = self.expected.judge_header(&answer).and_then(|()| {
+            if header.truncated && arrival.transport == Transport::Udp {
+                return Ok(true);
             }
-            match of_owner.find_map(|record| record.alias.as_ref()) {
-                Some(alias) => owner = alias,
-                None => return false,
+            let whole = sections.whole;
+            self.expected
+                .judge_records(&answer, &answering, self.record_type, whole)?;
+            match answer.signatures_ended(arrival.time) {
+                Some(first) => Err(Fault::SignatureExpired(first)),
+                None => Ok(false),
             }
+        });
+        let edns: Option<Edns> = sections.edns;
+        answer.name_server_identifier = edns.and_then(|edns| edns.name_server_identifier);
+        match judged {
+            Ok(true) => Judgement::Truncated(answer),
+            Ok(false) => Judgement::Pass(answer),
+            Err(fault) => Judgement::Fail(fault),
         }
-        false
     }
-}
 
-/// ```text
-///   0  1  2  3  4  5  6  7  8  9 10 11 12 13 14 15
-/// +--+--+--+--+--+--+--+--+--+--+--+--+--+--+--+--+
-/// |                      ID                       |
-/// |QR|   Opcode  |AA|TC|RD|RA|   Z    |   RCODE   |
-/// |                    QDCOUNT                    |
-/// |                    ANCOUNT                    |
-/// |                    NSCOUNT                    |
-/// |                    ARCOUNT                    |
-/// +--+--+--+--+--+--+--+--+--+--+--+--+--+--+--+--+
-/// ```
-struct Header {
-    identifier: u16,
-    is_response: bool,
-    opcode: u8,
-    truncated: bool,
-    response_code: ResponseCode,
-    questions: u16,
-    answers: u16,
-}
+    fn edns_size(&self, form: &Form) -> Option<u16> {
+        self.edns.filter(|_| !form.without_edns)
+    }
 
-impl Header {
-    const LENGTH: usize = 12;
+    fn cookies_sent<'a>(&self, entropy: &'a Entropy, form: &'a Form) -> Option<&'a [u8]> {
+        let sent = self.cookie && self.edns_size(form).is_some();
+        sent.then(|| form.cookies.as_deref().unwrap_or(&entropy.cookie))
+    }
 
-    fn read(message: &[u8]) -> Option<Self> {
-        let [id0, id1, high, low, qd0, qd1, an0, an1, ..] =
-            *message.first_chunk::<{ Self::LENGTH }>()?;
-        Some(Self {
-            identifier: u16::from_be_bytes([id0, id1]),
-            is_response: high & 0x80 != 0,
-            opcode: high >> 3 & 0x0f,
-            truncated: high & 0x02 != 0,
-            response_code: ResponseCode::from_bits(low),
-            questions: u16::from_be_bytes([qd0, qd1]),
-            answers: u16::from_be_bytes([an0, an1]),
+    fn question<'a>(&'a self, entropy: &'a Entropy) -> Question<'a> {
+        Question {
+            name: &self.name,
+            record_type: self.record_type,
+            class: self.class,
+            mixed_case: self.mixed_case.then_some(&entropy.case),
+        }
+    }
+
+    /// The length of our question, if `response` repeats it (RFC 5452, section 9.1).
+    fn question_in(&self, response: &[u8], header: &Header, entropy: &Entropy) -> Option<usize> {
+        let asked = self.question(entropy).to_octets();
+        let echoed = response.get(Header::LENGTH..)?.get(..asked.len())?;
+        let (asked_name, asked_kind) = asked.split_last_chunk::<4>()?;
+        let (echoed_name, echoed_kind) = echoed.split_last_chunk::<4>()?;
+        // Lengths of labels are below the letters, so that case can't confuse them.
+        let same_name = if self.mixed_case {
+            asked_name == echoed_name
+        } else {
+            asked_name.eq_ignore_ascii_case(echoed_name)
+        };
+        (header.questions == 1 && same_name && asked_kind == echoed_kind).then_some(asked.len())
+    }
+
+    /// Whether that is what servers say that don't know EDNS (RFC 6891, section 7). Some of them
+    /// send the header alone, which would prove little, but costs no more than one more query.
+    fn is_ignorant_of_edns(&self, header: &Header, form: &Form) -> bool {
+        let code = ResponseCode::from_bits(header.low, 0);
+        self.edns_size(form).is_some()
+            && matches!(
+                code,
+                ResponseCode::FORMAT_ERROR | ResponseCode::NOT_IMPLEMENTED
+            )
+            && !self.expected.response_codes.contains(&code)
+    }
+
+    /// With the server's cookie, if it wants that over UDP and we have sent none yet (RFC 7873,
+    /// section 5.3).
+    fn form_with_cookies(
+        &self,
+        form: &Form,
+        response_code: ResponseCode,
+        transport: Transport,
+        received: Option<&Vec<u8>>,
+    ) -> Option<Form> {
+        let wanted = response_code == ResponseCode::BAD_COOKIE
+            && transport == Transport::Udp
+            && self.cookie
+            && self.edns_size(form).is_some()
+            && form.cookies.is_none()
+            && !self.expected.response_codes.contains(&response_code);
+        let cookies = received.filter(|cookies| wanted && cookies.len() > CLIENT_COOKIE)?;
+        Some(Form {
+            cookies: Some(cookies.clone()),
+            ..form.clone()
         })
     }
+}
 
-    fn mismatch(&self, identifier: u16) -> Option<Mismatch> {
-        if self.identifier != identifier {
-            Some(Mismatch::Identifier)
-        } else if !self.is_response {
-            Some(Mismatch::NotAResponse)
-        } else if self.opcode != u8::from(OpCode::Query) {
-            Some(Mismatch::Opcode)
-        } else if self.questions != 1 {
-            Some(Mismatch::Question)
-        } else {
-            None
-        }
+fn mismatch(header: &Header, entropy: &Entropy) -> Option<Mismatch> {
+    if header.identifier != entropy.identifier {
+        Some(Mismatch::Identifier)
+    } else if !header.is_response {
+        Some(Mismatch::NotAResponse)
+    } else if header.opcode != u8::from(OpCode::Query) {
+        Some(Mismatch::Opcode)
+    } else {
+        None
     }
 }
 
-/// A record of class IN without its contents, except where those name another owner.
-struct Record {
-    owner: WireName,
-    record_type: WireRecordType,
-    alias: Option<WireName>,
-}
-
-impl Record {
-    /// The readable records, and whether that is all of them.
-    fn read_all(decoder: &mut BinDecoder<'_>, count: u16) -> (Vec<Self>, bool) {
-        let mut records = Vec::new();
-        for _ in 0..count {
-            match Self::read(decoder) {
-                Ok(Some(record)) => records.push(record),
-                Ok(None) => {}
-                Err(_) => return (records, false),
-            }
-        }
-        (records, true)
-    }
-
-    /// `None` for a record of another class.
-    fn read(decoder: &mut BinDecoder<'_>) -> Result<Option<Self>, DecodeError> {
-        let owner = WireName::read(decoder)?;
-        let record_type = WireRecordType::read(decoder)?;
-        let class = DNSClass::read(decoder)?;
-        let _time_to_live = decoder.read_u32()?;
-        let length = usize::from(decoder.read_u16()?.unverified(/* the slice below checks it */));
-        let start = decoder.index();
-        let alias = match record_type {
-            WireRecordType::CNAME => Some(WireName::read(decoder)?),
-            _ => None,
-        };
-        let unread = (start + length)
-            .checked_sub(decoder.index())
-            .ok_or(DecodeError::InsufficientBytes)?;
-        decoder.read_slice(unread)?;
-        Ok((class == DNSClass::IN).then_some(Self {
-            owner,
-            record_type,
-            alias,
-        }))
-    }
+/// The client's part is ours, and the server's has 8 to 32 octets or is missing.
+fn answers_cookie(sent: &[u8], received: &[u8]) -> bool {
+    matches!(received.len(), CLIENT_COOKIE | 16..=40)
+        && sent.get(..CLIENT_COOKIE) == received.get(..CLIENT_COOKIE)
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::collections::BTreeSet;
     use std::net::Ipv4Addr;
 
-    use hickory_proto::op::ResponseCode as WireResponseCode;
-    use hickory_proto::rr::rdata::{A, CNAME};
-    use hickory_proto::rr::{RData, Record as WireRecord};
+    use hickory_proto::op::{Edns, Message, MessageType, Query, ResponseCode as WireResponseCode};
+    use hickory_proto::rr::rdata::opt::EdnsOption;
+    use hickory_proto::rr::rdata::{A, CNAME, NULL, SOA, TXT};
+    use hickory_proto::rr::{
+        DNSClass, Name as WireName, RData, Record as WireRecord, RecordType as WireRecordType,
+    };
     use proptest::prelude::*;
 
     use super::*;
+    use crate::dns::{RecordData, Records};
+    use crate::health::FailureKind;
 
     const IDENTIFIER: u16 = 0xbeef;
+    const COOKIE: [u8; 8] = *b"ourtaste";
+    const ENTROPY: Entropy = Entropy {
+        identifier: IDENTIFIER,
+        cookie: COOKIE,
+        case: [0b0101_0101; 32],
+    };
+    const NOW: u32 = 2_000_000_000;
+    const OVER_UDP: Arrival = Arrival {
+        transport: Transport::Udp,
+        time: NOW,
+    };
+    const OVER_TCP: Arrival = Arrival {
+        transport: Transport::Tcp,
+        time: NOW,
+    };
 
     fn probe() -> Probe {
-        Probe {
-            name: "www.abc.local".parse().unwrap(),
-            record_type: RecordType::A,
-            recursion_desired: true,
-        }
+        Probe::new("www.abc.local".parse().unwrap(), RecordType::A)
+    }
+
+    fn expecting(change: impl FnOnce(&mut Expectation)) -> Probe {
+        let mut probe = probe();
+        change(&mut probe.expected);
+        probe
     }
 
     fn wire(name: &str) -> WireName {
@@ -281,29 +351,73 @@ mod tests {
     }
 
     fn address(owner: &str) -> WireRecord {
-        WireRecord::from_rdata(wire(owner), 60, RData::A(A(Ipv4Addr::new(1, 2, 3, 4))))
+        address_of(owner, [1, 2, 3, 4])
+    }
+
+    fn address_of(owner: &str, octets: [u8; 4]) -> WireRecord {
+        WireRecord::from_rdata(wire(owner), 60, RData::A(A(Ipv4Addr::from(octets))))
     }
 
     fn alias(owner: &str, target: &str) -> WireRecord {
         WireRecord::from_rdata(wire(owner), 60, RData::CNAME(CNAME(wire(target))))
     }
 
+    /// Over the A records of `owner`, until `expiry`.
+    fn signature(owner: &str, expiry: u32) -> WireRecord {
+        let mut data = vec![0, 1, 13, 3, 0, 0, 0, 60];
+        data.extend(expiry.to_be_bytes());
+        data.extend([0; 6]);
+        data.extend(b"\x03abc\x05local\x00signature");
+        let data = RData::Unknown {
+            code: WireRecordType::RRSIG,
+            rdata: NULL::with(data),
+        };
+        WireRecord::from_rdata(wire(owner), 60, data)
+    }
+
     fn response(records: impl IntoIterator<Item = WireRecord>) -> Message {
-        let mut message = Message::from_vec(&probe().query(IDENTIFIER))
+        response_to(&probe(), records)
+    }
+
+    fn response_to(probe: &Probe, records: impl IntoIterator<Item = WireRecord>) -> Message {
+        let mut message = Message::from_vec(&probe.query(&ENTROPY, &Form::default()))
             .unwrap()
             .into_response();
         message.metadata.response_code = WireResponseCode::NoError;
+        message.edns = None;
         message.add_answers(records);
         message
     }
 
     fn judge(message: &Message) -> Judgement {
-        probe().judge(IDENTIFIER, &message.to_vec().unwrap())
+        judge_octets(&probe(), &message.to_vec().unwrap())
+    }
+
+    fn judge_by(probe: &Probe, message: &Message) -> Judgement {
+        judge_octets(probe, &message.to_vec().unwrap())
+    }
+
+    fn judge_octets(probe: &Probe, octets: &[u8]) -> Judgement {
+        probe.judge(&ENTROPY, &Form::default(), OVER_UDP, octets)
+    }
+
+    fn passed(judgement: Judgement) -> Answer {
+        match judgement {
+            Judgement::Pass(answer) => answer,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn fault(judgement: Judgement) -> Fault {
+        match judgement {
+            Judgement::Fail(fault) => fault,
+            other => panic!("{other:?}"),
+        }
     }
 
     #[test]
     fn the_query_is_these_octets() {
-        let query = probe().query(IDENTIFIER);
+        let query = probe().query(&ENTROPY, &Form::default());
         assert_eq!(
             query,
             b"\xbe\xef\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x03www\x03abc\x05local\x00\x00\x01\x00\x01"
@@ -312,7 +426,7 @@ mod tests {
             recursion_desired: false,
             ..probe()
         };
-        assert_eq!(authoritative.query(IDENTIFIER)[2], 0);
+        assert_eq!(authoritative.query(&ENTROPY, &Form::default())[2], 0);
     }
 
     #[test]
@@ -323,20 +437,67 @@ mod tests {
             name: name.parse().unwrap(),
             ..probe()
         };
-        assert_eq!(probe.query(1).len(), 12 + 255 + 4);
+        assert_eq!(probe.query(&ENTROPY, &Form::default()).len(), 12 + 255 + 4);
         assert!(format!("{name}a").parse::<Name>().is_err());
     }
 
     #[test]
+    fn what_is_asked_for_stands_in_the_query() {
+        let probe = Probe {
+            checking_disabled: true,
+            dnssec_ok: true,
+            edns: Some(1232),
+            nsid: true,
+            cookie: true,
+            class: Class::Chaos,
+            expected: Expectation {
+                flags: BTreeSet::from([Flag::AuthenticData]),
+                ..Expectation::default()
+            },
+            ..probe()
+        };
+        assert_eq!(
+            probe.query(&ENTROPY, &Form::default()),
+            b"\xbe\xef\x01\x30\x00\x01\x00\x00\x00\x00\x00\x01\
+              \x03www\x03abc\x05local\x00\x00\x01\x00\x03\
+              \x00\x00\x29\x04\xd0\x00\x00\x80\x00\x00\x10\x00\x03\x00\x00\x00\x0a\x00\x08ourtaste"
+        );
+        let message = Message::from_vec(&probe.query(&ENTROPY, &Form::default())).unwrap();
+        let edns = message.edns.unwrap();
+        assert!(edns.flags().dnssec_ok && edns.max_payload() == 1232);
+        let plain = probe.query(
+            &ENTROPY,
+            &Form {
+                without_edns: true,
+                cookies: None,
+            },
+        );
+        assert_eq!(plain[11], 0);
+    }
+
+    #[test]
+    fn mixed_case_must_come_back_as_it_went() {
+        let probe = Probe {
+            mixed_case: true,
+            ..probe()
+        };
+        let query = probe.query(&ENTROPY, &Form::default());
+        assert_eq!(&query[12..27], b"\x03WwW\x03aBc\x05LoCaL\0");
+        let kept = response_to(&probe, [address("www.abc.local")]);
+        assert_eq!(passed(judge_by(&probe, &kept)).records, 1);
+        assert_eq!(
+            judge_by(&probe, &response([address("www.abc.local")])),
+            Judgement::Ignore(Mismatch::Question)
+        );
+    }
+
+    #[test]
     fn a_record_of_the_asked_type_passes() {
-        assert_eq!(
-            judge(&response([address("www.abc.local")])),
-            Judgement::Pass
-        );
-        assert_eq!(
-            judge(&response([address("WWW.abc.LOCAL")])),
-            Judgement::Pass
-        );
+        for owner in ["www.abc.local", "WWW.abc.LOCAL"] {
+            let answer = passed(judge(&response([address(owner)])));
+            assert_eq!((answer.records, answer.time_to_live), (1, Some(60)));
+            assert_eq!(answer.response_code, ResponseCode::NO_ERROR);
+        }
     }
 
     #[test]
@@ -346,7 +507,7 @@ mod tests {
             alias("www.example", "host.example"),
             alias("www.abc.local", "www.example"),
         ];
-        assert_eq!(judge(&response(chain)), Judgement::Pass);
+        assert_eq!(passed(judge(&response(chain))).records, 1);
     }
 
     #[test]
@@ -373,6 +534,26 @@ mod tests {
     }
 
     #[test]
+    fn a_server_is_asked_in_chaos_who_it_is() {
+        let probe = Probe {
+            class: Class::Chaos,
+            record_type: RecordType::Txt,
+            expected: Expectation {
+                records: Some(Records::Pattern("rs-[0-9]".parse().unwrap())),
+                ..Expectation::default()
+            },
+            ..Probe::new("id.server".parse().unwrap(), RecordType::Txt)
+        };
+        let text = RData::TXT(TXT::new(vec!["rs-1".to_owned()]));
+        let mut record = WireRecord::from_rdata(wire("id.server"), 0, text);
+        record.dns_class = DNSClass::CH;
+        assert_eq!(
+            passed(judge_by(&probe, &response_to(&probe, [record]))).records,
+            1
+        );
+    }
+
+    #[test]
     fn an_error_fails_by_its_name_whatever_follows_the_question() {
         for (code, name) in [
             (WireResponseCode::ServFail, "SERVFAIL"),
@@ -383,10 +564,9 @@ mod tests {
             message.metadata.response_code = code;
             let mut octets = message.to_vec().unwrap();
             octets.truncate(octets.len() - 3);
-            match probe().judge(IDENTIFIER, &octets) {
-                Judgement::Fail(fault) => assert_eq!(fault.to_string(), name),
-                other => panic!("{other:?}"),
-            }
+            let fault = fault(judge_octets(&probe(), &octets));
+            assert_eq!(fault.to_string(), name);
+            assert_eq!(fault.kind(), FailureKind::ResponseCode);
         }
         assert_eq!(
             Fault::NoRecord(RecordType::A).to_string(),
@@ -395,31 +575,250 @@ mod tests {
     }
 
     #[test]
-    fn a_truncated_answer_is_a_sign_of_life() {
+    fn allowed_response_codes_need_no_records() {
+        let either = expecting(|it| it.response_codes.extend([ResponseCode::NAME_ERROR]));
         let mut message = response([]);
-        message.metadata.truncation = true;
-        assert_eq!(judge(&message), Judgement::Pass);
-        message.metadata.response_code = WireResponseCode::ServFail;
         assert_eq!(
-            judge(&message),
-            Judgement::Fail(Fault::ResponseCode(ResponseCode::SERVER_FAILURE))
+            fault(judge_by(&either, &message)),
+            Fault::NoRecord(RecordType::A)
+        );
+        message.metadata.response_code = WireResponseCode::NXDomain;
+        assert_eq!(passed(judge_by(&either, &message)).records, 0);
+        let only = expecting(|it| it.response_codes = BTreeSet::from([ResponseCode::NAME_ERROR]));
+        passed(judge_by(&only, &message));
+        assert_eq!(
+            fault(judge_by(&only, &response([address("www.abc.local")]))),
+            Fault::ResponseCode(ResponseCode::NO_ERROR)
         );
     }
 
     #[test]
-    fn an_answer_cut_short_fails_unless_the_record_was_read() {
+    fn flags_that_are_required_must_be_set() {
+        let flags = [
+            Flag::AuthoritativeAnswer,
+            Flag::RecursionAvailable,
+            Flag::AuthenticData,
+        ];
+        for flag in flags {
+            let probe = expecting(|it| it.flags = BTreeSet::from([flag]));
+            let mut message = response_to(&probe, [address("www.abc.local")]);
+            message.metadata.authoritative = flag != Flag::AuthoritativeAnswer;
+            message.metadata.recursion_available = flag != Flag::RecursionAvailable;
+            message.metadata.authentic_data = flag != Flag::AuthenticData;
+            assert_eq!(fault(judge_by(&probe, &message)), Fault::NoFlag(flag));
+            message.metadata.authoritative = true;
+            message.metadata.recursion_available = true;
+            message.metadata.authentic_data = true;
+            passed(judge_by(&probe, &message));
+        }
+    }
+
+    #[test]
+    fn records_are_counted_and_compared() {
+        let two = response([
+            address_of("www.abc.local", [192, 0, 2, 1]),
+            address_of("www.abc.local", [192, 0, 2, 2]),
+            address_of("www.abc.local", [192, 0, 2, 2]),
+        ]);
+        passed(judge_by(&expecting(|it| it.minimum_records = 2), &two));
+        assert_eq!(
+            fault(judge_by(&expecting(|it| it.minimum_records = 3), &two)),
+            Fault::FewRecords {
+                found: 2,
+                minimum: 3
+            }
+        );
+        let exact = |texts: &[&str]| {
+            let data = texts
+                .iter()
+                .map(|text| RecordData::parse(RecordType::A, text).unwrap());
+            expecting(|it| it.records = Some(Records::Exact(data.collect())))
+        };
+        passed(judge_by(&exact(&["192.0.2.2", "192.0.2.1"]), &two));
+        let fault = fault(judge_by(&exact(&["192.0.2.1"]), &two));
+        assert_eq!(
+            fault.to_string(),
+            "unexpected records: 192.0.2.1, 192.0.2.2"
+        );
+        assert_eq!(fault.kind(), FailureKind::Content);
+    }
+
+    #[test]
+    fn times_to_live_have_bounds() {
+        let message = response([address("www.abc.local")]);
+        passed(judge_by(
+            &expecting(|it| it.time_to_live = Some(60..=60)),
+            &message,
+        ));
+        assert_eq!(
+            fault(judge_by(
+                &expecting(|it| it.time_to_live = Some(61..=300)),
+                &message
+            )),
+            Fault::TimeToLive(60)
+        );
+    }
+
+    #[test]
+    fn an_authoritys_serial_is_read() {
+        let probe = Probe::new("abc.local".parse().unwrap(), RecordType::Soa);
+        let authority = SOA::new(
+            wire("ns.abc.local"),
+            wire("root.abc.local"),
+            4_000_000_001,
+            1,
+            2,
+            3,
+            4,
+        );
+        let record = WireRecord::from_rdata(wire("abc.local"), 300, RData::SOA(authority));
+        let answer = passed(judge_by(&probe, &response_to(&probe, [record])));
+        assert_eq!(answer.serial, Some(4_000_000_001));
+    }
+
+    #[test]
+    fn signatures_are_looked_at_until_all_have_ended() {
+        let signed = |expiries: &[u32]| {
+            let mut records = vec![address("www.abc.local")];
+            records.extend(
+                expiries
+                    .iter()
+                    .map(|expiry| signature("www.abc.local", *expiry)),
+            );
+            judge(&response(records))
+        };
+        let answer = passed(signed(&[NOW + 50, NOW - 1]));
+        assert_eq!(answer.signature_expiry, Some(NOW - 1));
+        assert_eq!(passed(signed(&[NOW])).signature_expiry, Some(NOW));
+        assert_eq!(fault(signed(&[NOW - 1])), Fault::SignatureExpired(NOW - 1));
+        assert_eq!(
+            fault(signed(&[NOW - 1, NOW - 90])),
+            Fault::SignatureExpired(NOW - 90)
+        );
+        let elsewhere = [address("www.abc.local"), signature("abc.local", NOW - 1)];
+        assert_eq!(passed(judge(&response(elsewhere))).signature_expiry, None);
+    }
+
+    #[test]
+    fn a_truncated_answer_has_more_over_tcp() {
+        let mut message = response([]);
+        message.metadata.truncation = true;
+        let octets = message.to_vec().unwrap();
+        assert!(matches!(
+            judge_octets(&probe(), &octets),
+            Judgement::Truncated(Answer {
+                truncated: true,
+                ..
+            })
+        ));
+        let over_tcp = probe().judge(&ENTROPY, &Form::default(), OVER_TCP, &octets);
+        assert_eq!(fault(over_tcp), Fault::NoRecord(RecordType::A));
+        let authoritative = expecting(|it| it.flags.extend([Flag::AuthoritativeAnswer]));
+        assert_eq!(
+            fault(judge_octets(&authoritative, &octets)),
+            Fault::NoFlag(Flag::AuthoritativeAnswer)
+        );
+        message.metadata.response_code = WireResponseCode::ServFail;
+        assert_eq!(
+            fault(judge(&message)),
+            Fault::ResponseCode(ResponseCode::SERVER_FAILURE)
+        );
+    }
+
+    #[test]
+    fn an_answer_cut_short_fails_unless_what_was_read_is_enough() {
         let first = response([address("www.abc.local")]).to_vec().unwrap();
         let octets = response([address("www.abc.local"), address("www.abc.local")])
             .to_vec()
             .unwrap();
+        let cut = &octets[..octets.len() - 1];
         assert_eq!(
-            probe().judge(IDENTIFIER, &octets[..first.len() - 1]),
+            judge_octets(&probe(), &first[..first.len() - 1]),
             Judgement::Fail(Fault::Malformed)
         );
+        passed(judge_octets(&probe(), cut));
+        let bounded = expecting(|it| it.time_to_live = Some(0..=300));
+        assert_eq!(fault(judge_octets(&bounded, cut)), Fault::Malformed);
+        assert_eq!(Fault::Malformed.kind(), FailureKind::Parse);
+    }
+
+    #[test]
+    fn a_server_without_edns_is_asked_again_without() {
+        let probe = Probe {
+            edns: Some(1232),
+            ..probe()
+        };
+        let mut message = response_to(&probe, []);
+        message.metadata.response_code = WireResponseCode::FormErr;
+        let header_only = b"\xbe\xef\x80\x04\x00\x00\x00\x00\x00\x00\x00\x00";
+        for octets in [&message.to_vec().unwrap()[..], header_only] {
+            let Judgement::Again(form) = judge_octets(&probe, octets) else {
+                panic!("not asked again")
+            };
+            assert_eq!(probe.query(&ENTROPY, &form).len(), 12 + 15 + 4);
+            assert!(!matches!(
+                probe.judge(&ENTROPY, &form, OVER_UDP, octets),
+                Judgement::Again(_) | Judgement::Pass(_)
+            ));
+        }
         assert_eq!(
-            probe().judge(IDENTIFIER, &octets[..octets.len() - 1]),
-            Judgement::Pass
+            fault(judge(&message)),
+            Fault::ResponseCode(ResponseCode::FORMAT_ERROR)
         );
+    }
+
+    #[test]
+    fn a_server_that_wants_its_cookie_gets_it_once() {
+        let probe = Probe {
+            edns: Some(1232),
+            cookie: true,
+            ..probe()
+        };
+        let with_cookie = |cookie: &[u8]| {
+            let mut message = response_to(&probe, [address("www.abc.local")]);
+            let mut edns = Edns::new();
+            edns.options_mut()
+                .insert(EdnsOption::Unknown(10, cookie.to_vec()));
+            message.set_edns(edns);
+            message
+        };
+        let mut message = with_cookie(b"ourtastetheirown");
+        passed(judge_by(&probe, &message));
+        for other in [&b"another.theirown"[..], b"ourtaste.", b"our"] {
+            assert_eq!(
+                judge_by(&probe, &with_cookie(other)),
+                Judgement::Ignore(Mismatch::Cookie)
+            );
+        }
+        message.metadata.response_code = WireResponseCode::BADCOOKIE;
+        let octets = message.to_vec().unwrap();
+        let Judgement::Again(form) = judge_octets(&probe, &octets) else {
+            panic!("not asked again")
+        };
+        let query = probe.query(&ENTROPY, &form);
+        assert!(query.ends_with(b"\x00\x0a\x00\x10ourtastetheirown"));
+        let bad_cookie = Judgement::Fail(Fault::ResponseCode(ResponseCode::BAD_COOKIE));
+        assert_eq!(probe.judge(&ENTROPY, &form, OVER_UDP, &octets), bad_cookie);
+        assert_eq!(
+            probe.judge(&ENTROPY, &Form::default(), OVER_TCP, &octets),
+            bad_cookie
+        );
+    }
+
+    #[test]
+    fn a_server_says_who_it_is() {
+        let probe = Probe {
+            edns: Some(1232),
+            nsid: true,
+            ..probe()
+        };
+        let mut message = response_to(&probe, [address("www.abc.local")]);
+        let mut edns = Edns::new();
+        edns.options_mut()
+            .insert(EdnsOption::Unknown(3, b"rs-1".to_vec()));
+        message.set_edns(edns);
+        let answer = passed(judge_by(&probe, &message));
+        assert_eq!(answer.name_server_identifier.as_deref(), Some(&b"rs-1"[..]));
     }
 
     #[test]
@@ -463,50 +862,53 @@ mod tests {
                 Judgement::Ignore(Mismatch::Question)
             );
         }
+        let query = probe().query(&ENTROPY, &Form::default());
         assert_eq!(
-            probe().judge(IDENTIFIER, &probe().query(IDENTIFIER)[..11]),
+            judge_octets(&probe(), &query[..11]),
             Judgement::Ignore(Mismatch::TooShort)
         );
-        assert_eq!(
-            ignored(&|message| {
-                message.queries = vec![question("WWW.abc.LOCAL", WireRecordType::A, DNSClass::IN)];
-            }),
-            Judgement::Pass
-        );
+        passed(ignored(&|message| {
+            message.queries = vec![question("WWW.abc.LOCAL", WireRecordType::A, DNSClass::IN)];
+        }));
     }
 
     proptest! {
         #[test]
         fn octets_of_any_kind_never_panic(octets in prop::collection::vec(any::<u8>(), 0..600)) {
-            let judgement = probe().judge(IDENTIFIER, &octets);
+            let judgement = judge_octets(&probe(), &octets);
             if octets.get(..2) != Some(&IDENTIFIER.to_be_bytes()[..]) {
                 prop_assert!(matches!(judgement, Judgement::Ignore(_)));
             }
         }
 
         #[test]
-        fn mutated_answers_never_panic_nor_pass_under_another_identifier(
-            other: u16,
-            flips in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..8),
-            cut in any::<prop::sample::Index>(),
+        fn what_is_asked_can_be_read_back(
+            cookie: [u8; 8],
+            case: [u8; 32],
+            identifier: u16,
+            bits in prop::array::uniform6(any::<bool>()),
         ) {
-            let mut octets = response([
-                alias("www.abc.local", "www.example"),
-                address("www.example"),
-            ])
-            .to_vec()
-            .unwrap();
-            for (place, octet) in flips {
-                let place = place.index(octets.len());
-                octets[place] = octet;
-            }
-            octets.truncate(cut.index(octets.len() + 1));
-            for identifier in [IDENTIFIER, other] {
-                let judgement = probe().judge(identifier, &octets);
-                if octets.get(..2) != Some(&identifier.to_be_bytes()[..]) {
-                    prop_assert!(matches!(judgement, Judgement::Ignore(_)));
-                }
-            }
+            let [recursion_desired, checking_disabled, dnssec_ok, nsid, with_cookie, mixed_case] = bits;
+            let probe = Probe {
+                recursion_desired,
+                checking_disabled,
+                dnssec_ok,
+                edns: Some(4096),
+                nsid,
+                cookie: with_cookie,
+                mixed_case,
+                ..probe()
+            };
+            let entropy = Entropy { identifier, cookie, case };
+            let message = Message::from_vec(&probe.query(&entropy, &Form::default())).unwrap();
+            prop_assert_eq!(message.metadata.id, identifier);
+            prop_assert_eq!(message.metadata.recursion_desired, recursion_desired);
+            prop_assert_eq!(message.metadata.checking_disabled, checking_disabled);
+            prop_assert_eq!(message.queries[0].name(), &wire("www.abc.local"));
+            let edns = message.edns.unwrap();
+            prop_assert_eq!(edns.flags().dnssec_ok, dnssec_ok);
+            let options = usize::from(nsid) + usize::from(with_cookie);
+            prop_assert_eq!(edns.options().as_ref().len(), options);
         }
     }
 }

@@ -1,21 +1,22 @@
 //! Requests.
 
 use std::net::IpAddr;
-
-use neli::genl::Nlattr;
-use neli::types::Buffer;
+use std::num::NonZeroU32;
 
 use super::attribute::{
-    CommandNumber, INET, INET6, OfDestination, OfService, PERSISTENT, Top, attribute, message, nest,
+    Attribute, CommandNumber, OfDestination, OfService, PERSISTENT, Top, attribute, family_number,
+    message, nest,
 };
+use super::daemon::{self, Daemon, DaemonRole};
 use super::family::VERSION;
-use super::{Destination, DestinationKey, Service, ServiceKey};
+use super::{Destination, DestinationKey, Forwarding, Service, ServiceKey, Tunnel, TunnelChecksum};
+use crate::Family;
 
 /// A request that changes the table and is answered with an acknowledgement only.
 ///
 /// `Set…` replaces all that it carries. What the kernel answers when there is nothing, or already
 /// something, to act on: `New…` EEXIST, a missing service ESRCH, a missing destination ENOENT.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
     /// Adds a service without destinations.
     NewService(Service),
@@ -33,6 +34,11 @@ pub enum Command {
     Flush,
     /// Sets how long idle connection entries stay.
     SetTimeouts(Timeouts),
+    /// Starts a synchronization daemon; EEXIST when one of its role runs, ENODEV without the
+    /// interface.
+    NewDaemon(Daemon),
+    /// Ends the synchronization daemon of that role; ESRCH when none runs.
+    DeleteDaemon(DaemonRole),
 }
 
 /// A request that is answered with objects.
@@ -48,6 +54,8 @@ pub enum Query {
     Information,
     /// How long idle connection entries stay.
     Timeouts,
+    /// The synchronization daemons that run; a dump.
+    Daemons,
 }
 
 /// How long idle connection entries stay, in seconds. In a request, 0 leaves a value as it is;
@@ -66,25 +74,25 @@ impl Command {
     /// The request behind its netlink header.
     pub fn encode(&self) -> Vec<u8> {
         use CommandNumber as Number;
-        let (number, attributes) = match *self {
-            Self::NewService(service) => (Number::NewService, vec![whole_service(&service)]),
-            Self::SetService(service) => (Number::SetService, vec![whole_service(&service)]),
-            Self::DeleteService(key) => (Number::DeleteService, vec![service_key(key)]),
+        let (number, attributes) = match self {
+            Self::NewService(service) => (Number::NewService, vec![whole_service(service)]),
+            Self::SetService(service) => (Number::SetService, vec![whole_service(service)]),
+            Self::DeleteService(key) => (Number::DeleteService, vec![service_key(*key)]),
             Self::NewDestination(key, destination) => (
                 Number::NewDestination,
-                vec![service_key(key), whole_destination(key, &destination)],
+                vec![service_key(*key), whole_destination(*key, destination)],
             ),
             Self::SetDestination(key, destination) => (
                 Number::SetDestination,
-                vec![service_key(key), whole_destination(key, &destination)],
+                vec![service_key(*key), whole_destination(*key, destination)],
             ),
             Self::DeleteDestination(key, destination) => (
                 Number::DeleteDestination,
                 vec![
-                    service_key(key),
+                    service_key(*key),
                     nest(
                         Top::Destination,
-                        destination_attributes(key, destination, Vec::new()),
+                        destination_attributes(*key, *destination, Vec::new()),
                     ),
                 ],
             ),
@@ -102,6 +110,8 @@ impl Command {
                     .collect();
                 (Number::SetConfiguration, attributes)
             }
+            Self::NewDaemon(daemon) => (Number::NewDaemon, vec![daemon.encode()]),
+            Self::DeleteDaemon(role) => (Number::DeleteDaemon, vec![daemon::role_only(*role)]),
         };
         message(number, VERSION, attributes)
     }
@@ -117,25 +127,37 @@ impl Query {
             Self::Destinations(key) => (Number::GetDestination, vec![service_key(key)]),
             Self::Information => (Number::GetInformation, Vec::new()),
             Self::Timeouts => (Number::GetConfiguration, Vec::new()),
+            Self::Daemons => (Number::GetDaemon, Vec::new()),
         };
         message(number, VERSION, attributes)
     }
 }
 
-fn service_key(key: ServiceKey) -> Nlattr<Top, Buffer> {
+fn service_key(key: ServiceKey) -> Attribute<Top> {
     nest(Top::Service, service_attributes(key))
 }
 
-fn service_attributes(key: ServiceKey) -> Vec<Nlattr<OfService, Buffer>> {
-    vec![
-        attribute(OfService::AddressFamily, family(key.address)),
-        attribute(OfService::Protocol, key.protocol.number()),
-        attribute(OfService::Address, sixteen_octets(key.address)),
-        attribute(OfService::Port, key.port.to_be()),
-    ]
+fn service_attributes(key: ServiceKey) -> Vec<Attribute<OfService>> {
+    let family = attribute(OfService::AddressFamily, family_number(key.family()));
+    match key {
+        ServiceKey::Socket {
+            address,
+            port,
+            protocol,
+        } => vec![
+            family,
+            attribute(OfService::Protocol, protocol.number()),
+            attribute(OfService::Address, sixteen_octets(address)),
+            attribute(OfService::Port, port.to_be()),
+        ],
+        ServiceKey::FirewallMark { mark, .. } => vec![
+            family,
+            attribute(OfService::FirewallMark, NonZeroU32::get(mark)),
+        ],
+    }
 }
 
-fn whole_service(service: &Service) -> Nlattr<Top, Buffer> {
+fn whole_service(service: &Service) -> Attribute<Top> {
     let mut attributes = service_attributes(service.key);
     let mut flags = service.flags.bits();
     let (timeout, prefix_length) = match service.persistence {
@@ -147,7 +169,7 @@ fn whole_service(service: &Service) -> Nlattr<Top, Buffer> {
                 persistence.prefix_length,
             )
         }
-        None => (0, full_prefix(service.key.address)),
+        None => (0, service.key.family().address_bits()),
     };
     let scheduler = service.scheduler.map_or(NO_SCHEDULER, |known| known.name());
     let mut flags_and_mask = flags.to_ne_bytes().to_vec();
@@ -158,57 +180,81 @@ fn whole_service(service: &Service) -> Nlattr<Top, Buffer> {
         attribute(OfService::Timeout, timeout),
         attribute(
             OfService::Netmask,
-            netmask(service.key.address, prefix_length),
+            netmask(service.key.family(), prefix_length),
         ),
     ]);
     nest(Top::Service, attributes)
 }
 
-fn whole_destination(service: ServiceKey, destination: &Destination) -> Nlattr<Top, Buffer> {
+fn whole_destination(service: ServiceKey, destination: &Destination) -> Attribute<Top> {
+    let mut settings = vec![
+        attribute(
+            OfDestination::ForwardingMethod,
+            destination.forwarding.number(),
+        ),
+        attribute(OfDestination::Weight, destination.weight),
+        attribute(OfDestination::UpperThreshold, destination.upper_threshold),
+        attribute(OfDestination::LowerThreshold, destination.lower_threshold),
+    ];
+    if let Forwarding::Tunnel(tunnel) = destination.forwarding {
+        settings.extend(tunnel_attributes(tunnel));
+    }
     nest(
         Top::Destination,
-        destination_attributes(
-            service,
-            destination.key,
-            vec![
-                attribute(
-                    OfDestination::ForwardingMethod,
-                    destination.forwarding.number(),
-                ),
-                attribute(OfDestination::Weight, destination.weight),
-                attribute(OfDestination::UpperThreshold, destination.upper_threshold),
-                attribute(OfDestination::LowerThreshold, destination.lower_threshold),
-            ],
-        ),
+        destination_attributes(service, destination.key, settings),
     )
+}
+
+/// None for IP in IP, which kernels before 5.3 have alone.
+fn tunnel_attributes(tunnel: Tunnel) -> Vec<Attribute<OfDestination>> {
+    let (number, port, checksum) = match tunnel {
+        Tunnel::IpIp => return Vec::new(),
+        Tunnel::Gue { port, checksum } => (GUE, port.get(), checksum),
+        Tunnel::Gre { checksum } => (GRE, 0, checksum),
+    };
+    let flags: u16 = match checksum {
+        TunnelChecksum::None => 0,
+        TunnelChecksum::Plain => CHECKSUM,
+        TunnelChecksum::Remote => REMOTE_CHECKSUM,
+    };
+    vec![
+        attribute(OfDestination::TunnelType, number),
+        attribute(OfDestination::TunnelPort, port.to_be()),
+        attribute(OfDestination::TunnelFlags, flags),
+    ]
 }
 
 /// The key, `settings`, and the address family where it isn't that of the service.
 fn destination_attributes(
     service: ServiceKey,
     key: DestinationKey,
-    settings: Vec<Nlattr<OfDestination, Buffer>>,
-) -> Vec<Nlattr<OfDestination, Buffer>> {
+    settings: Vec<Attribute<OfDestination>>,
+) -> Vec<Attribute<OfDestination>> {
     let mut attributes = vec![
         attribute(OfDestination::Address, sixteen_octets(key.address)),
         attribute(OfDestination::Port, key.port.to_be()),
     ];
     attributes.extend(settings);
-    if family(key.address) != family(service.address) {
-        attributes.push(attribute(OfDestination::AddressFamily, family(key.address)));
+    let family = Family::of(key.address);
+    if family != service.family() {
+        attributes.push(attribute(
+            OfDestination::AddressFamily,
+            family_number(family),
+        ));
     }
     attributes
 }
 
+/// `IP_VS_CONN_F_TUNNEL_TYPE_*`.
+pub(super) const GUE: u8 = 1;
+pub(super) const GRE: u8 = 2;
+
+/// `IP_VS_TUNNEL_ENCAP_FLAG_*`.
+pub(super) const CHECKSUM: u16 = 1;
+pub(super) const REMOTE_CHECKSUM: u16 = 2;
+
 /// The kernel's word for a service that schedules nothing.
 const NO_SCHEDULER: &str = "none";
-
-fn family(address: IpAddr) -> u16 {
-    match address {
-        IpAddr::V4(_) => INET,
-        IpAddr::V6(_) => INET6,
-    }
-}
 
 /// IPv4 in the first four (`union nf_inet_addr`).
 fn sixteen_octets(address: IpAddr) -> Vec<u8> {
@@ -222,20 +268,13 @@ fn sixteen_octets(address: IpAddr) -> Vec<u8> {
     }
 }
 
-fn full_prefix(address: IpAddr) -> u8 {
-    match address {
-        IpAddr::V4(_) => 32,
-        IpAddr::V6(_) => 128,
-    }
-}
-
 /// A mask in network order for IPv4, a number for IPv6.
-fn netmask(address: IpAddr, prefix_length: u8) -> u32 {
-    match address {
-        IpAddr::V4(_) => {
+fn netmask(family: Family, prefix_length: u8) -> u32 {
+    match family {
+        Family::Ipv4 => {
             let host_bits = 32u32.saturating_sub(u32::from(prefix_length));
             u32::MAX.checked_shl(host_bits).unwrap_or(0).to_be()
         }
-        IpAddr::V6(_) => u32::from(prefix_length),
+        Family::Ipv6 => u32::from(prefix_length),
     }
 }

@@ -5,23 +5,25 @@
 //! `include/uapi/linux/ip_vs.h` and `net/netfilter/ipvs/ip_vs_ctl.c`; the tests compare with what
 //! a kernel was recorded to say (`recorded_messages.json`).
 //!
-//! Left out: firewall-mark services, SCTP, persistence engines, tunnel encapsulations, the
-//! connection synchronization daemon, and rates (they follow from the counters).
+//! Left out: persistence engines, and rates (they follow from the counters).
 
 mod attribute;
 mod command;
+mod daemon;
 mod family;
+pub mod hashing;
 mod reply;
 mod scheduler;
 mod table;
 
 pub use command::{Command, Query, Timeouts};
+pub use daemon::{Daemon, DaemonRole};
 pub use family::{CONTROLLER, FAMILY_NAME, family_identifier, family_request};
 pub use reply::{DecodeError, FoundDestination, FoundService, Information, Statistics};
 pub use scheduler::{Scheduler, UnknownScheduler};
 pub use table::{
     Destination, DestinationKey, Forwarding, Persistence, Protocol, Service, ServiceFlags,
-    ServiceKey,
+    ServiceKey, Tunnel, TunnelChecksum,
 };
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
+use std::num::{NonZeroU8, NonZeroU16, NonZeroU32};
 
 use proptest::prelude::*;
 
@@ -10,6 +11,7 @@ use super::attribute::{
     CommandNumber, OfDestination, OfService, OfStatistics, Top, attribute, message, nest,
 };
 use super::*;
+use crate::Family;
 
 /// Length of the netlink header, which isn't this module's.
 const NETLINK_HEADER: usize = 16;
@@ -64,7 +66,7 @@ fn payloads(hexadecimal: &serde_json::Value) -> Vec<Vec<u8>> {
 }
 
 fn service_key(address: &str, port: u16, protocol: Protocol) -> ServiceKey {
-    ServiceKey {
+    ServiceKey::Socket {
         address: address.parse().unwrap(),
         port,
         protocol,
@@ -90,6 +92,28 @@ fn destination(address: &str, weight: u32) -> Destination {
         weight,
         upper_threshold: 0,
         lower_threshold: 0,
+    }
+}
+
+fn marked_service() -> Service {
+    Service {
+        key: ServiceKey::FirewallMark {
+            mark: NonZeroU32::new(7).unwrap(),
+            family: Family::Ipv4,
+        },
+        ..service("192.0.2.100", 53, Protocol::Udp)
+    }
+}
+
+fn daemon(interface: &str) -> Daemon {
+    Daemon {
+        role: DaemonRole::Backup,
+        interface: interface.to_owned(),
+        identifier: 1,
+        maximum_length: None,
+        group: None,
+        port: None,
+        time_to_live: None,
     }
 }
 
@@ -125,7 +149,7 @@ fn requests_are_the_recorded_ones() {
         ..service(vip, 58, protocol)
     };
     let tunnelled = Destination {
-        forwarding: Forwarding::Tunnel,
+        forwarding: Forwarding::Tunnel(Tunnel::IpIp),
         ..destination("2001:db8::21", 1)
     };
     let on_other_port = Destination {
@@ -217,6 +241,16 @@ fn requests_are_the_recorded_ones() {
         ("set_config_udp_30", udp_timeout(30)),
         ("set_config_restore", udp_timeout(300)),
         ("flush", Command::Flush),
+        ("new_service_fwmark", Command::NewService(marked_service())),
+        ("new_daemon_backup", Command::NewDaemon(daemon("dum0"))),
+        (
+            "new_daemon_bad_if",
+            Command::NewDaemon(Daemon {
+                role: DaemonRole::Master,
+                ..daemon("nope")
+            }),
+        ),
+        ("del_daemon", Command::DeleteDaemon(DaemonRole::Backup)),
     ];
     let queries = [
         ("dump_services", Query::Services),
@@ -225,6 +259,7 @@ fn requests_are_the_recorded_ones() {
         ("dump_dests", Query::Destinations(ours)),
         ("get_info", Query::Information),
         ("get_config", Query::Timeouts),
+        ("get_daemon", Query::Daemons),
     ];
     let encoded = commands
         .map(|(name, command)| (name, command.encode()))
@@ -278,11 +313,12 @@ fn services_are_read_from_a_recorded_dump() {
             ..service(vip, 58, Protocol::Tcp)
         },
         service("2001:db8::100", 53, Protocol::Udp),
+        marked_service(),
     ];
     expected.sort_by_key(|service| service.key);
     assert_eq!(found, expected);
-    // The firewall mark and the ICMP service.
-    assert_eq!(without_key, 2);
+    // The ICMP service.
+    assert_eq!(without_key, 1);
 }
 
 #[test]
@@ -311,7 +347,7 @@ fn destinations_are_read_from_a_recorded_dump() {
         destination("192.0.2.24", 1),
         destination("203.0.113.9", 1),
         Destination {
-            forwarding: Forwarding::Tunnel,
+            forwarding: Forwarding::Tunnel(Tunnel::IpIp),
             ..destination("2001:db8::21", 1)
         },
     ];
@@ -340,10 +376,104 @@ fn information_and_timeouts_are_read_from_recorded_replies() {
     );
 }
 
+#[test]
+#[cfg(target_endian = "little")]
+fn a_daemon_is_read_from_a_recorded_reply() {
+    let running = Daemon::decode(&exchanges()["get_daemon"].replies[0]).unwrap();
+    let expected = Daemon {
+        maximum_length: NonZeroU16::new(1472),
+        group: Some("224.0.0.81".parse().unwrap()),
+        port: NonZeroU16::new(8848),
+        time_to_live: NonZeroU8::new(1),
+        ..daemon("dum0")
+    };
+    assert_eq!(running, expected);
+    assert!(daemon("dum0").is_satisfied_by(&running));
+    assert!(!daemon("dum1").is_satisfied_by(&running));
+    let other_port = Daemon {
+        port: NonZeroU16::new(1),
+        ..daemon("dum0")
+    };
+    assert!(!other_port.is_satisfied_by(&running));
+    assert_eq!(
+        running.to_string(),
+        "backup on dum0, id 1, group 224.0.0.81, port 8848, ttl 1, maximum length 1472"
+    );
+}
+
+#[test]
+fn tunnels_are_written_and_read_back() {
+    let key = service_key("192.0.2.100", 53, Protocol::Udp);
+    let port = NonZeroU16::new(6080).unwrap();
+    for (tunnel, flags) in [
+        (Tunnel::IpIp, None),
+        (
+            Tunnel::Gue {
+                port,
+                checksum: TunnelChecksum::Remote,
+            },
+            Some(2),
+        ),
+        (
+            Tunnel::Gue {
+                port,
+                checksum: TunnelChecksum::Plain,
+            },
+            Some(1),
+        ),
+        (
+            Tunnel::Gre {
+                checksum: TunnelChecksum::None,
+            },
+            Some(0),
+        ),
+    ] {
+        let tunnelled = Destination {
+            forwarding: Forwarding::Tunnel(tunnel),
+            ..destination("192.0.2.21", 1)
+        };
+        let request = Command::NewDestination(key, tunnelled).encode();
+        let attributes = attribute::Attributes::of_message(&request)
+            .unwrap()
+            .nested::<OfDestination>(Top::Destination)
+            .unwrap();
+        assert_eq!(attributes.u16(OfDestination::TunnelFlags).ok(), flags);
+        let kept = [
+            OfDestination::TunnelType,
+            OfDestination::TunnelPort,
+            OfDestination::TunnelFlags,
+        ];
+        let mut told: Vec<_> = kept
+            .into_iter()
+            .filter_map(|kind| {
+                let octets = attributes.find(kind).ok()?.to_vec();
+                Some(attribute(kind, octets))
+            })
+            .collect();
+        let counters = [
+            OfStatistics::Connections,
+            OfStatistics::IncomingPackets,
+            OfStatistics::OutgoingPackets,
+            OfStatistics::IncomingBytes,
+            OfStatistics::OutgoingBytes,
+        ];
+        told.push(nest(
+            OfDestination::Statistics64,
+            counters.map(|kind| attribute(kind, 0u64)).into(),
+        ));
+        let mut reply = counted_destination(told);
+        let method = reply
+            .windows(8)
+            .position(|window| window == [8, 0, 3, 0, 3, 0, 0, 0])
+            .unwrap();
+        reply[method + 4] = 2;
+        let found = FoundDestination::decode(&key, &reply).unwrap();
+        assert_eq!(found.destination.forwarding, tunnelled.forwarding);
+    }
+}
+
 /// A reply with the attributes of a whole destination, and those in `statistics`.
-fn counted_destination(
-    statistics: Vec<neli::genl::Nlattr<OfDestination, neli::types::Buffer>>,
-) -> Vec<u8> {
+fn counted_destination(statistics: Vec<attribute::Attribute<OfDestination>>) -> Vec<u8> {
     let mut attributes = vec![
         attribute(OfDestination::Address, vec![192u8, 0, 2, 21]),
         attribute(OfDestination::Port, 53u16.to_be()),
@@ -452,9 +582,7 @@ fn persistence_is_written_and_read_back() {
             .map(|kind| attribute(kind, 0u64))
             .collect(),
         );
-        let mut octets = std::io::Cursor::new(Vec::new());
-        neli::ToBytes::to_bytes(&counters, &mut octets).unwrap();
-        reply.extend(octets.into_inner());
+        reply.extend(counters.octets());
         let length = u16::try_from(reply.len() - 4).unwrap();
         reply[4..6].copy_from_slice(&length.to_ne_bytes());
         assert_eq!(
@@ -496,5 +624,6 @@ fn decode_as_everything(reply: &[u8]) {
     let _ = FoundDestination::decode(&service_key("192.0.2.100", 53, Protocol::Udp), reply);
     let _ = Information::decode(reply);
     let _ = Timeouts::decode(reply);
+    let _ = Daemon::decode(reply);
     let _ = family_identifier(reply);
 }

@@ -1,15 +1,19 @@
 //! Replies. Attributes are found by number, in any order; unknown ones are passed over.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::num::{NonZeroU16, NonZeroU32};
 use std::time::Duration;
 
 use super::attribute::{
-    Attributes, INET, INET6, OfDestination, OfInformation, OfService, OfStatistics, PERSISTENT, Top,
+    Attributes, OfDestination, OfInformation, OfService, OfStatistics, PERSISTENT, Top,
+    family_of_number,
 };
+use super::command::{CHECKSUM, GRE, GUE, REMOTE_CHECKSUM};
 use super::{
     Destination, DestinationKey, Forwarding, Persistence, Protocol, Scheduler, Service,
-    ServiceFlags, ServiceKey, Timeouts,
+    ServiceFlags, ServiceKey, Timeouts, Tunnel, TunnelChecksum,
 };
+use crate::Family;
 
 /// Why a reply can't be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -78,21 +82,13 @@ pub struct Information {
 impl FoundService {
     /// Reads a reply to [`super::Query::Services`] or [`super::Query::Service`].
     ///
-    /// `None` for a service that has no [`ServiceKey`]: one by firewall mark, or of another
-    /// protocol than UDP and TCP.
+    /// `None` for a service that has no [`ServiceKey`]: one of another protocol than UDP, TCP and
+    /// SCTP.
     pub fn decode(payload: &[u8]) -> Result<Option<Self>, DecodeError> {
         let attributes = Attributes::of_message(payload)?.nested(Top::Service)?;
-        if attributes.find(OfService::FirewallMark).is_ok() {
-            return Ok(None);
-        }
-        let number = attributes.u16(OfService::Protocol)?;
-        let Some(protocol) = Protocol::from_number(number) else {
+        let Some(key) = service_key(&attributes)? else {
             return Ok(None);
         };
-        let address = address(
-            attributes.u16(OfService::AddressFamily)?,
-            attributes.find(OfService::Address)?,
-        )?;
         let flags = u32::from_ne_bytes(attributes.octets(OfService::Flags)?);
         let persistence = if flags & PERSISTENT == 0 {
             None
@@ -100,16 +96,12 @@ impl FoundService {
             let seconds = attributes.u32(OfService::Timeout)?;
             Some(Persistence {
                 timeout: Duration::from_secs(seconds.into()),
-                prefix_length: prefix_length(address, attributes.octets(OfService::Netmask)?)?,
+                prefix_length: prefix_length(key.family(), attributes.octets(OfService::Netmask)?)?,
             })
         };
         Ok(Some(Self {
             service: Service {
-                key: ServiceKey {
-                    address,
-                    port: u16::from_be(attributes.u16(OfService::Port)?),
-                    protocol,
-                },
+                key,
                 scheduler: scheduler(attributes.find(OfService::SchedulerName)?),
                 flags: ServiceFlags::from_bits(flags),
                 persistence,
@@ -126,14 +118,11 @@ impl FoundDestination {
     /// Reads a reply to [`super::Query::Destinations`] about `service`.
     pub fn decode(service: &ServiceKey, payload: &[u8]) -> Result<Self, DecodeError> {
         let attributes = Attributes::of_message(payload)?.nested(Top::Destination)?;
-        let family = match service.address {
-            IpAddr::V4(_) => INET,
-            IpAddr::V6(_) => INET6,
-        };
         // Kernels before 3.18 know destinations of the service's family only, and don't name it.
-        let family = attributes
-            .u16(OfDestination::AddressFamily)
-            .unwrap_or(family);
+        let family = match attributes.u16(OfDestination::AddressFamily) {
+            Ok(number) => family_of_number(number)?,
+            Err(_) => service.family(),
+        };
         let forwarding = attributes.u32(OfDestination::ForwardingMethod)?;
         Ok(Self {
             destination: Destination {
@@ -141,7 +130,7 @@ impl FoundDestination {
                     address: address(family, attributes.find(OfDestination::Address)?)?,
                     port: u16::from_be(attributes.u16(OfDestination::Port)?),
                 },
-                forwarding: Forwarding::from_number(forwarding)
+                forwarding: Forwarding::from_number(forwarding, tunnel(&attributes)?)
                     .ok_or_else(|| DecodeError::Invalid("ForwardingMethod".to_owned()))?,
                 weight: attributes.u32(OfDestination::Weight)?,
                 upper_threshold: attributes.u32(OfDestination::UpperThreshold)?,
@@ -188,7 +177,7 @@ impl Timeouts {
 }
 
 impl Statistics {
-    fn wide(attributes: &Attributes<OfStatistics>) -> Result<Self, DecodeError> {
+    fn wide(attributes: &Attributes<'_, OfStatistics>) -> Result<Self, DecodeError> {
         Ok(Self {
             connections: attributes.u64(OfStatistics::Connections)?,
             incoming_packets: attributes.u64(OfStatistics::IncomingPackets)?,
@@ -198,7 +187,7 @@ impl Statistics {
         })
     }
 
-    fn narrow(attributes: &Attributes<OfStatistics>) -> Result<Self, DecodeError> {
+    fn narrow(attributes: &Attributes<'_, OfStatistics>) -> Result<Self, DecodeError> {
         Ok(Self {
             connections: attributes.u32(OfStatistics::Connections)?.into(),
             incoming_packets: attributes.u32(OfStatistics::IncomingPackets)?.into(),
@@ -209,27 +198,70 @@ impl Statistics {
     }
 }
 
-fn address(family: u16, octets: &[u8]) -> Result<IpAddr, DecodeError> {
-    let invalid = || DecodeError::Invalid("Address".to_owned());
-    match family {
-        INET => octets
-            .first_chunk::<4>()
-            .map(|octets| Ipv4Addr::from(*octets).into())
-            .ok_or_else(invalid),
-        INET6 => octets
-            .first_chunk::<16>()
-            .map(|octets| Ipv6Addr::from(*octets).into())
-            .ok_or_else(invalid),
-        _ => Err(DecodeError::Invalid("AddressFamily".to_owned())),
+fn service_key(attributes: &Attributes<'_, OfService>) -> Result<Option<ServiceKey>, DecodeError> {
+    let family = family_of_number(attributes.u16(OfService::AddressFamily)?)?;
+    if let Ok(mark) = attributes.u32(OfService::FirewallMark)
+        && let Some(mark) = NonZeroU32::new(mark)
+    {
+        return Ok(Some(ServiceKey::FirewallMark { mark, family }));
+    }
+    let number = attributes.u16(OfService::Protocol)?;
+    let Some(protocol) = Protocol::from_number(number) else {
+        return Ok(None);
+    };
+    Ok(Some(ServiceKey::Socket {
+        address: address(family, attributes.find(OfService::Address)?)?,
+        port: u16::from_be(attributes.u16(OfService::Port)?),
+        protocol,
+    }))
+}
+
+/// How the destination's packets would be wrapped; kernels before 5.3 don't say.
+fn tunnel(attributes: &Attributes<'_, OfDestination>) -> Result<Tunnel, DecodeError> {
+    let kind = attributes.u8(OfDestination::TunnelType).unwrap_or_default();
+    let flags = attributes
+        .u16(OfDestination::TunnelFlags)
+        .unwrap_or_default();
+    let checksum = match flags {
+        CHECKSUM => TunnelChecksum::Plain,
+        REMOTE_CHECKSUM => TunnelChecksum::Remote,
+        _ => TunnelChecksum::None,
+    };
+    match kind {
+        GUE => {
+            let port = u16::from_be(attributes.u16(OfDestination::TunnelPort)?);
+            let port = NonZeroU16::new(port)
+                .ok_or_else(|| DecodeError::Invalid("TunnelPort".to_owned()))?;
+            Ok(Tunnel::Gue { port, checksum })
+        }
+        GRE => Ok(Tunnel::Gre { checksum }),
+        _ => Ok(Tunnel::IpIp),
     }
 }
 
-fn prefix_length(address: IpAddr, netmask: [u8; 4]) -> Result<u8, DecodeError> {
-    let length = match address {
-        IpAddr::V4(_) => u32::from_be_bytes(netmask).leading_ones(),
-        IpAddr::V6(_) => u32::from_ne_bytes(netmask),
+fn address(family: Family, octets: &[u8]) -> Result<IpAddr, DecodeError> {
+    let invalid = || DecodeError::Invalid("Address".to_owned());
+    match family {
+        Family::Ipv4 => octets
+            .first_chunk::<4>()
+            .map(|octets| Ipv4Addr::from(*octets).into())
+            .ok_or_else(invalid),
+        Family::Ipv6 => octets
+            .first_chunk::<16>()
+            .map(|octets| Ipv6Addr::from(*octets).into())
+            .ok_or_else(invalid),
+    }
+}
+
+fn prefix_length(family: Family, netmask: [u8; 4]) -> Result<u8, DecodeError> {
+    let length = match family {
+        Family::Ipv4 => u32::from_be_bytes(netmask).leading_ones(),
+        Family::Ipv6 => u32::from_ne_bytes(netmask),
     };
-    u8::try_from(length).map_err(|_| DecodeError::Invalid("Netmask".to_owned()))
+    u8::try_from(length)
+        .ok()
+        .filter(|length| *length <= family.address_bits())
+        .ok_or_else(|| DecodeError::Invalid("Netmask".to_owned()))
 }
 
 fn scheduler(name: &[u8]) -> Option<Scheduler> {

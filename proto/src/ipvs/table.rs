@@ -2,10 +2,12 @@
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::num::{NonZeroU16, NonZeroU32};
 use std::ops::BitOr;
 use std::time::Duration;
 
 use super::Scheduler;
+use crate::Family;
 
 /// The transport that a service forwards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -14,25 +16,38 @@ pub enum Protocol {
     Udp,
     /// TCP, number 6.
     Tcp,
+    /// SCTP, number 132.
+    Sctp,
 }
 
 /// What makes a virtual service the one it is.
 ///
-/// Written `192.0.2.1:53/udp` and `[2001:db8::1]:53/udp`.
+/// Written `192.0.2.1:53/udp`, `[2001:db8::1]:53/udp` and `mark 7/ipv4`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ServiceKey {
-    /// The virtual address.
-    pub address: IpAddr,
-    /// The port; 0 means every port and is of use with persistence only.
-    pub port: u16,
-    /// The transport.
-    pub protocol: Protocol,
+pub enum ServiceKey {
+    /// What is sent to an address and a port.
+    Socket {
+        /// The virtual address.
+        address: IpAddr,
+        /// The port; 0 means every port and is of use with persistence only.
+        port: u16,
+        /// The transport.
+        protocol: Protocol,
+    },
+    /// What the director's packet filter has given a mark, whatever its address, port and
+    /// transport.
+    FirewallMark {
+        /// The mark.
+        mark: NonZeroU32,
+        /// The family of the packets.
+        family: Family,
+    },
 }
 
 /// A virtual service without its destinations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Service {
-    /// Address, port and protocol.
+    /// What is scheduled.
     pub key: ServiceKey,
     /// How a destination is picked; `None` where the kernel has no scheduler for it, or one that
     /// this program doesn't know.
@@ -64,12 +79,46 @@ pub enum Forwarding {
     Masquerading,
     /// The director itself.
     LocalNode,
-    /// IP in IP, GUE or GRE.
-    Tunnel,
+    /// Inside another packet.
+    Tunnel(Tunnel),
     /// Unchanged, with the destination's link-layer address.
     DirectRouting,
     /// To the original destination, for transparent caches.
     Bypass,
+}
+
+/// How a packet is wrapped on its way to a destination (`IP_VS_CONN_F_TUNNEL_TYPE_*`).
+///
+/// Written `ipip`, `gue port 6080` and `gre, checksum plain`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Tunnel {
+    /// IP in IP (RFC 2003).
+    #[default]
+    IpIp,
+    /// Generic UDP encapsulation.
+    Gue {
+        /// The UDP port that the real server listens on.
+        port: NonZeroU16,
+        /// What is checked on the way.
+        checksum: TunnelChecksum,
+    },
+    /// Generic routing encapsulation (RFC 2784).
+    Gre {
+        /// What is checked on the way; not [`TunnelChecksum::Remote`].
+        checksum: TunnelChecksum,
+    },
+}
+
+/// Which checksum the outer packet has (`IP_VS_TUNNEL_ENCAP_FLAG_*`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum TunnelChecksum {
+    /// None.
+    #[default]
+    None,
+    /// One of its own.
+    Plain,
+    /// That of the inner packet, by remote checksum offload.
+    Remote,
 }
 
 /// What makes a destination the one it is, within its service.
@@ -99,10 +148,12 @@ pub struct Destination {
 }
 
 impl Protocol {
-    pub(super) fn number(self) -> u16 {
+    /// Its number (the IANA's protocol numbers), as `linux/in.h` has it.
+    pub fn number(self) -> u16 {
         match self {
             Self::Udp => 17,
             Self::Tcp => 6,
+            Self::Sctp => 132,
         }
     }
 
@@ -110,7 +161,26 @@ impl Protocol {
         match number {
             17 => Some(Self::Udp),
             6 => Some(Self::Tcp),
+            132 => Some(Self::Sctp),
             _ => None,
+        }
+    }
+}
+
+impl ServiceKey {
+    /// The family of the packets that are scheduled.
+    pub fn family(&self) -> Family {
+        match self {
+            Self::Socket { address, .. } => Family::of(*address),
+            Self::FirewallMark { family, .. } => *family,
+        }
+    }
+
+    /// The transport, where there is only one.
+    pub fn protocol(&self) -> Option<Protocol> {
+        match self {
+            Self::Socket { protocol, .. } => Some(*protocol),
+            Self::FirewallMark { .. } => None,
         }
     }
 }
@@ -158,17 +228,18 @@ impl Forwarding {
         match self {
             Self::Masquerading => 0,
             Self::LocalNode => 1,
-            Self::Tunnel => 2,
+            Self::Tunnel(_) => 2,
             Self::DirectRouting => 3,
             Self::Bypass => 4,
         }
     }
 
-    pub(super) fn from_number(number: u32) -> Option<Self> {
+    /// `tunnel` is what it would be if it is one.
+    pub(super) fn from_number(number: u32, tunnel: Tunnel) -> Option<Self> {
         match number & Self::MASK {
             0 => Some(Self::Masquerading),
             1 => Some(Self::LocalNode),
-            2 => Some(Self::Tunnel),
+            2 => Some(Self::Tunnel(tunnel)),
             3 => Some(Self::DirectRouting),
             4 => Some(Self::Bypass),
             _ => None,
@@ -181,18 +252,24 @@ impl fmt::Display for Protocol {
         formatter.write_str(match self {
             Self::Udp => "udp",
             Self::Tcp => "tcp",
+            Self::Sctp => "sctp",
         })
     }
 }
 
 impl fmt::Display for ServiceKey {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            address,
-            port,
-            protocol,
-        } = *self;
-        write!(formatter, "{}/{protocol}", SocketAddr::new(address, port))
+        match *self {
+            Self::Socket {
+                address,
+                port,
+                protocol,
+            } => write!(formatter, "{}/{protocol}", SocketAddr::new(address, port)),
+            Self::FirewallMark { mark, family } => match family {
+                Family::Ipv4 => write!(formatter, "mark {mark}/ipv4"),
+                Family::Ipv6 => write!(formatter, "mark {mark}/ipv6"),
+            },
+        }
     }
 }
 
@@ -224,12 +301,33 @@ impl fmt::Display for ServiceFlags {
 impl fmt::Display for Forwarding {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
-            Self::Masquerading => "masquerading",
+            Self::Masquerading => "masquerade",
             Self::LocalNode => "local-node",
-            Self::Tunnel => "tunnel",
+            Self::Tunnel(tunnel) => return write!(formatter, "tunnel {tunnel}"),
             Self::DirectRouting => "direct-routing",
             Self::Bypass => "bypass",
         })
+    }
+}
+
+impl fmt::Display for Tunnel {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let checksum = match self {
+            Self::IpIp => return formatter.write_str("ipip"),
+            Self::Gue { port, checksum } => {
+                write!(formatter, "gue port {port}")?;
+                checksum
+            }
+            Self::Gre { checksum } => {
+                formatter.write_str("gre")?;
+                checksum
+            }
+        };
+        match checksum {
+            TunnelChecksum::None => Ok(()),
+            TunnelChecksum::Plain => formatter.write_str(", checksum plain"),
+            TunnelChecksum::Remote => formatter.write_str(", checksum remote"),
+        }
     }
 }
 
@@ -240,13 +338,18 @@ mod tests {
 
     #[test]
     fn keys_are_written_as_operators_write_them() {
-        let key = |address: &str| ServiceKey {
+        let key = |address: &str| ServiceKey::Socket {
             address: address.parse().unwrap(),
             port: 53,
             protocol: Protocol::Udp,
         };
         assert_eq!(key("192.0.2.1").to_string(), "192.0.2.1:53/udp");
         assert_eq!(key("2001:db8::1").to_string(), "[2001:db8::1]:53/udp");
+        let mark = ServiceKey::FirewallMark {
+            mark: NonZeroU32::MIN,
+            family: Family::Ipv6,
+        };
+        assert_eq!(mark.to_string(), "mark 1/ipv6");
         assert_eq!(
             (ServiceFlags::ONE_PACKET | ServiceFlags::SCHEDULER_2).to_string(),
             "ops,flag-2"

@@ -30,13 +30,19 @@ pub fn keep_together(now: Instant, members: &mut [&mut Instance]) {
 /// Tells each member what the others allow it. Called before timers expire, too.
 pub fn leash(now: Instant, members: &mut [&mut Instance]) {
     for index in 0..members.len() {
+        let left_at = members[index].left_at();
         let leash = Leash {
             may_preempt: others(members, index)
                 .filter(|member| member.state() == State::Backup)
                 .all(|member| {
-                    member.is_ready() && member.aside().is_none() && !member.follows_a_better(now)
+                    let better = member.follows_a_better_until(None);
+                    member.is_ready()
+                        && member.aside().is_none()
+                        && better.is_none_or(|until| until <= now)
                 }),
-            may_promote: !others(members, index).any(|member| member.follows_a_better(now)),
+            held_until: others(members, index)
+                .filter_map(|member| member.follows_a_better_until(left_at))
+                .max(),
         };
         members[index].set_leash(leash);
     }
@@ -262,6 +268,69 @@ mod tests {
         pair[0].handle_timeout(due);
         assert_eq!(together(due, &mut pair), [State::Active; 2]);
         assert_eq!(due, left + INTERVAL * 56 / 256);
+    }
+
+    /// The Active lost one link: its group says priority 0 on the other LAN only.
+    #[test]
+    fn one_that_leaves_and_one_that_falls_silent_are_succeeded_after_a_missed_advert() {
+        let start = Instant::now();
+        let mut pair = pair(start);
+        let last = start + INTERVAL;
+        for member in &mut pair {
+            hear(last, member, 210);
+        }
+        for left in [last + INTERVAL / 10, last + INTERVAL] {
+            let mut pair = pair.clone();
+            hear(left, &mut pair[0], 0);
+            let mut now = left;
+            while together(now, &mut pair) == [State::Backup; 2] {
+                let due = pair.iter().filter_map(Instance::poll_timeout).min();
+                now = due.unwrap();
+                expire(now, &mut pair);
+            }
+            assert_eq!(together(now, &mut pair), [State::Active; 2]);
+            assert_eq!(now, last + INTERVAL * 3 / 2);
+        }
+    }
+
+    /// A router without a group leaves one LAN and stays on the other.
+    #[test]
+    fn one_that_leaves_moves_nobody_while_another_is_heard_to_live() {
+        let start = Instant::now();
+        let mut pair = pair(start);
+        let mut now = start;
+        for round in 0..100 {
+            now += INTERVAL;
+            hear(now, &mut pair[1], 210);
+            if round % 3 == 0 {
+                now += INTERVAL / 2;
+                hear(now, &mut pair[0], 0);
+                now += INTERVAL / 4;
+                expire(now, &mut pair);
+                assert_eq!(together(now, &mut pair), [State::Backup; 2]);
+                now += INTERVAL / 4;
+                hear(now, &mut pair[1], 210);
+                // An advert that is lost later is only that.
+                now += INTERVAL * 2;
+            }
+            expire(now, &mut pair);
+            assert_eq!(together(now, &mut pair), [State::Backup; 2]);
+        }
+        // It leaves the other too: nobody waits longer than once.
+        let left = now + INTERVAL / 2;
+        expire(left, &mut pair);
+        hear(left, &mut pair[1], 0);
+        while pair[1].state() == State::Backup {
+            now = pair
+                .iter()
+                .filter_map(Instance::poll_timeout)
+                .min()
+                .unwrap();
+            expire(now, &mut pair);
+            together(now, &mut pair);
+        }
+        assert_eq!(now, left + INTERVAL * 56 / 256);
+        assert_eq!(pair[0].state(), State::Active);
     }
 
     /// Each waits for its own successor, and none takes the group back.

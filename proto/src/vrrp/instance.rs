@@ -16,16 +16,15 @@ use std::time::{Instant, SystemTime};
 use super::announcing::Announcing;
 use super::{
     Action, Active, Advert, Aside, Authentication, ChecksumForm, Configuration, Datagram, Family,
-    Fault, Heard, Margins, Ownership, Peers, Priority, Reason, Received, Rejection, State, Timer,
-    TimerTable, Transition, Version, hmac, packet,
+    Fault, Heard, Margins, Ownership, Peers, Priority, Reason, Received, Rejection, Silence, State,
+    Timer, TimerTable, Transition, Version, hmac, packet,
 };
 
 /// The least time that a router which hands over waits for another to be heard.
 const HANDOVER_LEAST: Duration = Duration::from_secs(1);
-/// And the longest, so that stopping ends.
-const HANDOVER_MOST: Duration = Duration::from_secs(5);
-/// What is on its way to this machine when the next Active announces itself is still answered.
-const LINGER: Duration = Duration::from_millis(20);
+/// What is on its way to this machine when the next Active announces itself is still answered. Ends before
+/// the last round of the other's announcements, which has the last word of who answers ARP.
+const LINGER: Duration = Duration::from_millis(50);
 /// What the kernel may take to add addresses.
 const LONGEST_DELAY: Duration = Duration::from_secs(1);
 
@@ -34,15 +33,22 @@ const LONGEST_DELAY: Duration = Duration::from_secs(1);
 pub(super) struct Leash {
     /// To take over from a lower Active: all of them could.
     pub(super) may_preempt: bool,
-    /// To take over from one that has fallen silent: none of them follows a better one that hasn't.
-    pub(super) may_promote: bool,
+    /// To take over from one that has fallen silent: only from this time on, when none of them follows a
+    /// better one any more, if nothing more is heard.
+    pub(super) held_until: Option<Instant>,
+}
+
+impl Leash {
+    fn holds(&self, now: Instant) -> bool {
+        self.held_until.is_some_and(|until| now < until)
+    }
 }
 
 impl Default for Leash {
     fn default() -> Self {
         Self {
             may_preempt: true,
-            may_promote: true,
+            held_until: None,
         }
     }
 }
@@ -82,6 +88,8 @@ pub struct Instance {
     sent_at: Option<Instant>,
     /// Why this Backup would become Active if nothing else is heard.
     promotion: Reason,
+    /// When the Active said that it leaves, if that is why.
+    left_at: Option<Instant>,
     margins: Margins,
     announcing: Announcing,
     seals: Option<(hmac::Sealer, hmac::Verifier)>,
@@ -109,6 +117,7 @@ impl Instance {
             lower_since: None,
             sent_at: None,
             promotion: Reason::NothingHeard,
+            left_at: None,
             margins: Margins::default(),
             announcing: Announcing::default(),
             timers: TimerTable::default(),
@@ -206,6 +215,12 @@ impl Instance {
         }
     }
 
+    /// How long this router waits for another Active when it hands over: every Backup gets its time
+    /// twice, for a priority 0 may be lost. Three intervals, and at least 1 s; in version 2, 3 s.
+    pub fn handover_limit(&self) -> Duration {
+        HANDOVER_LEAST.max(self.resignation_pause() * 2)
+    }
+
     /// The next thing to do, or `None` until the next event.
     pub fn poll_action(&mut self) -> Option<Action> {
         self.actions.pop_front()
@@ -267,14 +282,27 @@ impl Instance {
         self.leash = leash;
     }
 
-    /// Whether it is a Backup of a living Active that it neither preempts nor succeeds.
-    pub(super) fn follows_a_better(&self, now: Instant) -> bool {
-        self.state == State::Backup
-            && self.promotion == Reason::NothingHeard
-            && self.active.is_some_and(|active| {
-                active.priority >= self.priority.get()
-                    && now.saturating_duration_since(active.heard_at) < self.active_down_interval()
-            })
+    /// Until when it is a Backup of a living Active that it neither preempts nor succeeds, if nothing
+    /// more is heard. One that was heard last before `left_at`, when an Active of the same group left,
+    /// has most likely left too: it is living for one and a half intervals then.
+    pub(super) fn follows_a_better_until(&self, left_at: Option<Instant>) -> Option<Instant> {
+        if self.state != State::Backup || self.promotion != Reason::NothingHeard {
+            return None;
+        }
+        let better = |active: &Active| active.priority >= self.priority.get();
+        let heard_at = self.active.filter(better)?.heard_at;
+        let living = if left_at.is_some_and(|left_at| heard_at <= left_at) {
+            self.active_interval() * 3 / 2
+        } else {
+            self.active_down_interval()
+        };
+        Some(heard_at + living)
+    }
+
+    /// When the Active said that it leaves, for a Backup that is about to succeed it.
+    pub(super) fn left_at(&self) -> Option<Instant> {
+        let succeeds = self.state == State::Backup && self.promotion == Reason::ActiveLeft;
+        self.left_at.filter(|_| succeeds)
     }
 
     /// The priority in force changes, because something tracked did. An owner's never does.
@@ -344,7 +372,8 @@ impl Instance {
     }
 
     /// Leaves: an Active hands over first (RFC 9568, sections 6.4.2 and 6.4.3). The state is
-    /// [`State::Initialize`] when it's done, after 5 s at most; a second call ends it at once.
+    /// [`State::Initialize`] when it's done, after [`Self::handover_limit`] and 50 ms at most; a second
+    /// call ends it at once.
     pub fn handle_stop(&mut self, now: Instant) {
         self.step_down_if_stalled(now);
         if self.state == State::Active && !self.is_stopping() {
@@ -440,7 +469,7 @@ impl Instance {
         let authenticated = self.check_seal(datagram, &received, wall)?;
         self.step_down_if_stalled(now);
         let Received { advert, form, .. } = received;
-        self.hear(now, datagram.source, &advert, form, authenticated);
+        let silence = self.hear(now, datagram.source, &advert, form, authenticated);
         let own = &self.configuration;
         let sorted = |addresses: &[IpAddr]| {
             let mut sorted = addresses.to_vec();
@@ -459,6 +488,7 @@ impl Instance {
                 && advert.priority == Priority::OWNER.get(),
             form,
             advert,
+            silence,
         })
     }
 
@@ -473,7 +503,12 @@ impl Instance {
                     self.restart_active_down(now);
                 }
                 // Where one member's LAN is split and another's isn't, its group stays with the other.
-                Timer::ActiveDown if !self.leash.may_promote => self.restart_active_down(now),
+                Timer::ActiveDown if self.leash.holds(now) => match self.leash.held_until {
+                    Some(until) if self.promotion == Reason::ActiveLeft => {
+                        self.timers.set(Timer::ActiveDown, until);
+                    }
+                    _ => self.restart_active_down(now),
+                },
                 Timer::ActiveDown => match self.spared_active(now) {
                     Some(active) => {
                         self.followed = Some((active.version, active.interval));
@@ -481,13 +516,10 @@ impl Instance {
                     }
                     None => self.become_active(now, self.promotion),
                 },
+                Timer::Advert if self.handover.is_some() => self.resign(now),
                 Timer::Advert => {
                     self.margins.longest_lateness = self.margins.longest_lateness.max(late);
-                    if self.handover.is_some() {
-                        self.resign(now);
-                    } else {
-                        self.send_advert(now);
-                    }
+                    self.send_advert(now);
                     // From the deadline, so that the rate doesn't drift; from now after a stall.
                     let next = deadline + self.configuration.interval.get();
                     if next > now {
@@ -585,7 +617,8 @@ impl Instance {
         }
     }
 
-    /// An advert of another router that was found good.
+    /// An advert of another router that was found good; how long its sender was silent, as
+    /// [`Heard::silence`] has it.
     fn hear(
         &mut self,
         now: Instant,
@@ -593,7 +626,7 @@ impl Instance {
         advert: &Advert,
         form: ChecksumForm,
         authenticated: bool,
-    ) {
+    ) -> Option<Silence> {
         let previous = self.active;
         if advert.priority != 0 {
             self.active = Some(Active {
@@ -611,7 +644,7 @@ impl Instance {
         }
         match (self.state, &mut self.handover) {
             (State::Initialize | State::Fault, _) => {}
-            (State::Backup, _) => self.hear_as_backup(now, source, advert, previous),
+            (State::Backup, _) => return self.hear_as_backup(now, source, advert, previous),
             (State::Active, Some(handover)) => {
                 if advert.priority != 0 && handover.heard.is_none() {
                     handover.heard = Some(source);
@@ -621,6 +654,7 @@ impl Instance {
             }
             (State::Active, None) => self.hear_as_active(now, source, advert),
         }
+        None
     }
 
     fn hear_as_backup(
@@ -629,7 +663,8 @@ impl Instance {
         source: IpAddr,
         advert: &Advert,
         previous: Option<Active>,
-    ) {
+    ) -> Option<Silence> {
+        let mut heard_after = None;
         if advert.priority == 0 {
             let skew = self
                 .priority
@@ -646,11 +681,16 @@ impl Instance {
                 _ => due,
             };
             self.promotion = Reason::ActiveLeft;
+            self.left_at = Some(now);
             self.timers.set(Timer::ActiveDown, deadline);
         } else if advert.priority >= self.priority.get() || !self.preempts(now) {
             if let Some(previous) = previous.filter(|previous| previous.address == source) {
                 let silence = now.saturating_duration_since(previous.heard_at);
                 self.margins.longest_silence = self.margins.longest_silence.max(silence);
+                heard_after = Some(Silence {
+                    lasted: silence,
+                    limit: self.active_down_interval(),
+                });
             }
             if advert.priority >= self.priority.get() {
                 self.lower_since = None;
@@ -663,6 +703,7 @@ impl Instance {
                 priority: advert.priority,
             };
         }
+        heard_after
     }
 
     fn hear_as_active(&mut self, now: Instant, source: IpAddr, advert: &Advert) {
@@ -673,11 +714,10 @@ impl Instance {
             // announcements may have moved the LAN.
             self.send_advert(now);
             let how = self.configuration.announcements;
-            let due = self.announcing.again(now, &how);
-            if due <= now {
-                self.announce_round(now);
-            } else {
-                self.timers.set(Timer::Announce, due);
+            match self.announcing.again(now, &how) {
+                Some(due) if due <= now => self.announce_round(now),
+                Some(due) => self.timers.set(Timer::Announce, due),
+                None => {}
             }
         } else {
             // The last word is ours: the winner may never have heard us, as when a split heals and
@@ -698,7 +738,7 @@ impl Instance {
     }
 
     /// The addresses come before the advert, which nobody can see on the LAN, and the announcement
-    /// right after it, or before it when a living Active is preempted.
+    /// right after it, or before it where another Active lets go at our advert.
     fn become_active(&mut self, now: Instant, reason: Reason) {
         self.timers.stop_all();
         self.ownership = Ownership::Held;
@@ -706,7 +746,7 @@ impl Instance {
         self.actions.push_back(Action::AddAddresses);
         let how = self.configuration.announcements;
         self.announcing.promoted(now, &how);
-        if matches!(reason, Reason::Preempting { .. }) {
+        if matches!(reason, Reason::Preempting { .. } | Reason::ActiveLeft) {
             // The other one answers until it hears us: the LAN comes here first, and nothing is lost.
             self.announce_round(now);
             self.send_advert(now);
@@ -732,23 +772,28 @@ impl Instance {
     }
 
     fn hand_over(&mut self, now: Instant, then: Afterwards) {
-        let interval = self.configuration.interval.get();
-        let patience = (interval * 3 / 2).clamp(HANDOVER_LEAST, HANDOVER_MOST);
         self.ownership = Ownership::HandingOver;
         self.handover = Some(Handover { then, heard: None });
         self.timers.stop(Timer::Announce);
-        self.timers.set(Timer::Handover, now + patience);
+        self.timers
+            .set(Timer::Handover, now + self.handover_limit());
         self.resign(now);
     }
 
-    /// Priority 0, again after an interval: by then the best Backup has taken over if it has heard
-    /// it, so that repeating it delays nobody.
+    /// Priority 0, and again when whoever has heard it would have taken over.
     fn resign(&mut self, now: Instant) {
         self.actions
             .push_back(Action::SendAdvert(self.resignation()));
         self.sent_at = Some(now);
         self.timers
-            .set(Timer::Advert, now + self.configuration.interval.get());
+            .set(Timer::Advert, now + self.resignation_pause());
+    }
+
+    /// The longest skew time, which keepalived and FRR start anew at each priority 0, and half as much
+    /// for being late.
+    fn resignation_pause(&self) -> Duration {
+        let own = &self.configuration;
+        own.version.longest_skew_time(own.interval.get()) * 3 / 2
     }
 
     fn end_handover(&mut self, now: Instant) {
@@ -929,6 +974,10 @@ impl Instance {
             to: state,
             reason,
         };
+        debug_assert!(
+            Transition::KINDS.contains(&transition.kind()),
+            "{transition:?}"
+        );
         self.state = state;
         self.margins = Margins::default();
         self.last_transition = Some((now, transition));

@@ -22,6 +22,7 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use core::num::NonZeroU8;
 use core::time::Duration;
 
+pub use crate::family::Family;
 pub use authentication::{Password, PasswordTooLong};
 pub use configuration::{
     AcceptedIntervals, AlsoAccept, Announcements, Authentication, Configuration, Peers,
@@ -29,7 +30,7 @@ pub use configuration::{
 pub use instance::Instance;
 pub use packet::{Advert, ChecksumForm, Datagram, Received, Rejection, seal};
 pub use state::{
-    Action, Active, Aside, Fault, Heard, Margins, Ownership, Reason, State, Transition,
+    Action, Active, Aside, Fault, Heard, Margins, Ownership, Reason, Silence, State, Transition,
 };
 pub use timers::{Timer, TimerTable};
 
@@ -46,24 +47,7 @@ pub const IP_PROTOCOL: u8 = 112;
 /// multicast (RFC 9568, sections 5.1.1.3 and 5.1.2.3).
 pub const TIME_TO_LIVE: u8 = 255;
 
-/// The address family of a virtual router: of its adverts and of the addresses in them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Family {
-    /// IPv4.
-    Ipv4,
-    /// IPv6.
-    Ipv6,
-}
-
 impl Family {
-    /// The family of an address.
-    pub fn of(address: IpAddr) -> Self {
-        match address {
-            IpAddr::V4(_) => Self::Ipv4,
-            IpAddr::V6(_) => Self::Ipv6,
-        }
-    }
-
     /// The multicast group of all VRRP routers.
     pub fn multicast_group(self) -> IpAddr {
         match self {
@@ -90,15 +74,6 @@ impl Family {
     }
 }
 
-impl fmt::Display for Family {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.pad(match self {
-            Self::Ipv4 => "IPv4",
-            Self::Ipv6 => "IPv6",
-        })
-    }
-}
-
 /// The protocol version that a virtual router speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Version {
@@ -106,6 +81,16 @@ pub enum Version {
     V2,
     /// RFC 9568.
     V3,
+}
+
+impl Version {
+    /// What the skew time of any priority is less than.
+    fn longest_skew_time(self, interval: Duration) -> Duration {
+        match self {
+            Self::V2 => Duration::from_secs(1),
+            Self::V3 => interval,
+        }
+    }
 }
 
 /// Identifies a virtual router on its LAN: 1 to 255 (RFC 9568, section 5.2.3).
@@ -152,11 +137,7 @@ impl Priority {
     /// less for a higher priority, so that the best Backup is first. Version 2 counts in fractions
     /// of a second, whatever the interval (RFC 3768, section 6.1).
     pub fn skew_time(self, version: Version, interval: Duration) -> Duration {
-        let unit = match version {
-            Version::V2 => Duration::from_secs(1),
-            Version::V3 => interval,
-        };
-        unit * (256 - u32::from(self.get())) / 256
+        version.longest_skew_time(interval) * (256 - u32::from(self.get())) / 256
     }
 
     /// How long a Backup of this priority hears nothing before it becomes Active

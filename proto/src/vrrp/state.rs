@@ -64,6 +64,19 @@ pub enum Fault {
     Group,
 }
 
+impl Fault {
+    /// One word.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::InterfaceMissing => "interface_missing",
+            Self::LinkDown => "link_down",
+            Self::NoAddress => "no_address",
+            Self::Tracking => "tracking",
+            Self::Group => "group_fault",
+        }
+    }
+}
+
 impl fmt::Display for Fault {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
@@ -116,6 +129,25 @@ pub enum Reason {
     Stopped,
 }
 
+impl Reason {
+    /// One word, without addresses and numbers.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::Started => "started",
+            Self::NothingHeard => "nothing_heard",
+            Self::ActiveLeft => "active_left",
+            Self::Preempting { .. } => "preempting",
+            Self::Outranked { .. } => "outranked",
+            Self::Stalled => "stalled",
+            Self::Fault(fault) => fault.label(),
+            Self::Recovered => "recovered",
+            Self::HandedOver { .. } => "handed_over",
+            Self::Group => "group",
+            Self::Stopped => "stopped",
+        }
+    }
+}
+
 impl fmt::Display for Reason {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -148,6 +180,35 @@ pub struct Transition {
     pub to: State,
     /// Why.
     pub reason: Reason,
+}
+
+impl Transition {
+    /// Every state that is entered with each reason that there is for it ([`Reason::label`]).
+    pub const KINDS: [(State, &'static str); 18] = [
+        (State::Initialize, "stopped"),
+        (State::Backup, "started"),
+        (State::Backup, "recovered"),
+        (State::Backup, "outranked"),
+        (State::Backup, "handed_over"),
+        (State::Backup, "stalled"),
+        (State::Backup, "group"),
+        (State::Active, "started"),
+        (State::Active, "recovered"),
+        (State::Active, "nothing_heard"),
+        (State::Active, "active_left"),
+        (State::Active, "preempting"),
+        (State::Active, "group"),
+        (State::Fault, "interface_missing"),
+        (State::Fault, "link_down"),
+        (State::Fault, "no_address"),
+        (State::Fault, "tracking"),
+        (State::Fault, "group_fault"),
+    ];
+
+    /// Which of [`Self::KINDS`] it is.
+    pub fn kind(&self) -> (State, &'static str) {
+        (self.to, self.reason.label())
+    }
 }
 
 /// What the caller has to do, in order.
@@ -220,6 +281,25 @@ pub struct Heard {
     pub first_address_not_link_local: bool,
     /// It comes from an owner of the addresses as we are one: one of the two isn't (erratum 8298).
     pub second_owner: bool,
+    /// How near it came to being too late; `None` unless this router is Backup and follows its sender,
+    /// and for the first of a sender.
+    pub silence: Option<Silence>,
+}
+
+/// The time between two adverts of the Active, as a Backup saw it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Silence {
+    /// How long it was.
+    pub lasted: Duration,
+    /// How long it might be: the active-down interval then.
+    pub limit: Duration,
+}
+
+impl Silence {
+    /// The share of the active-down interval: at 1 a Backup takes over.
+    pub fn ratio(&self) -> f64 {
+        self.lasted.as_secs_f64() / self.limit.as_secs_f64()
+    }
 }
 
 /// How close to a needless failover this router came in its present state.

@@ -2,25 +2,26 @@
 
 use std::time::Instant;
 
-/// What may be due.
+/// What may be due; of what is due at the same moment, the first comes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Timer {
+    /// A handover ends: nobody was heard, or somebody was and has taken over. Nothing is sent when it's
+    /// due.
+    Handover,
     /// The next advert of an Active (`Adver_Timer`).
     Advert,
     /// The Active has been silent too long (`Active_Down_Timer`).
     ActiveDown,
     /// The addresses are announced again.
     Announce,
-    /// A handover ends: nobody was heard, or somebody was and has taken over.
-    Handover,
 }
 
 impl Timer {
     const ALL: [Self; 4] = [
+        Self::Handover,
         Self::Advert,
         Self::ActiveDown,
         Self::Announce,
-        Self::Handover,
     ];
 }
 

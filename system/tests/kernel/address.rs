@@ -1,6 +1,7 @@
 //! VIPs as ip(8) sees them.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddrV6, UdpSocket};
+use std::time::Duration;
 
 use lvs_system::address::{self, AddOutcome, Address, Scope};
 
@@ -15,6 +16,14 @@ pub const CASES: &[Case] = &[
     (
         "address::a_vip_over_ipv6_is_never_tentative",
         a_vip_over_ipv6_is_never_tentative,
+    ),
+    (
+        "address::packets_to_a_vip_over_ipv6_are_taken",
+        packets_to_a_vip_over_ipv6_are_taken,
+    ),
+    (
+        "address::nothing_is_sent_from_a_vip_unasked",
+        nothing_is_sent_from_a_vip_unasked,
     ),
     (
         "address::the_link_local_address_is_primary_once_it_is_checked",
@@ -64,6 +73,55 @@ fn a_vip_over_ipv6_is_never_tentative() {
         assert_eq!(found.scope, scope);
         assert!(found.is_ours());
         assert_eq!(found.prefix_length, 64);
+    }
+}
+
+fn packets_to_a_vip_over_ipv6_are_taken() {
+    let (here, there) = (Namespace::new(), Namespace::new());
+    here.connect("eth0", &there, "eth0");
+    let mut route = here.route();
+    let index = here.link("eth0").index;
+    let limit = Duration::from_secs(5);
+    for number in 1..=50 {
+        for prefix in ["fe80::1", "2001:db8:56::"] {
+            let vip: Ipv6Addr = format!("{prefix}{number:x}").parse().unwrap();
+            address::add(&mut route, &Address::new(index, vip.into(), 64)).unwrap();
+            assert!(address::await_routes(&mut route, &[(index, vip)], limit));
+            // Without this route, `bind()` refuses the address.
+            let socket = here.within(|| UdpSocket::bind(SocketAddrV6::new(vip, 0, 0, index)));
+            assert!(socket.is_ok(), "{vip}: {socket:?}");
+            let shown = here.read("/proc/thread-self/net/ipv6_route");
+            let local = format!("{:032x} 80", vip.to_bits());
+            assert!(shown.contains(&local), "{vip} isn't local");
+        }
+    }
+    let vip: Ipv6Addr = "2001:db8:56::185".parse().unwrap();
+    let limit = Duration::from_millis(10);
+    assert!(!address::await_routes(&mut route, &[(index, vip)], limit));
+}
+
+fn nothing_is_sent_from_a_vip_unasked() {
+    let (here, there) = (Namespace::new(), Namespace::new());
+    here.connect("eth0", &there, "eth0");
+    let mut route = here.route();
+    let index = here.link("eth0").index;
+    for (own, vip, length, other) in [
+        ("192.168.56.181", "192.168.56.185", 24, "192.168.56.183"),
+        (
+            "2001:db8:56::181",
+            "2001:db8:56::185",
+            64,
+            "2001:db8:56::183",
+        ),
+    ] {
+        here.add_address(own, length, "eth0");
+        address::add(
+            &mut route,
+            &Address::new(index, vip.parse().unwrap(), length),
+        )
+        .unwrap();
+        let shown = here.ip(&format!("-oneline route get {other}"));
+        assert!(shown.contains(&format!(" src {own} ")), "{shown}");
     }
 }
 

@@ -9,6 +9,7 @@ mod address;
 mod macvlan;
 mod memory;
 mod namespace;
+mod query_counter;
 mod vrrp_socket;
 mod watch;
 
@@ -28,6 +29,7 @@ fn main() {
         address::CASES,
         macvlan::CASES,
         memory::CASES,
+        query_counter::CASES,
         vrrp_socket::CASES,
         watch::CASES,
     ];

@@ -29,7 +29,7 @@ fn run() -> Result<()> {
             Request::Demo { terminal } => tell(&mut Output::default(), terminal)
                 .err()
                 .map(|error| format!("{error:#}")),
-            Request::Run { .. } => Some("the demo has no cases".into()),
+            Request::Run { .. } | Request::Bench { .. } => Some("the demo has no cases".into()),
         });
     }
     let terminal = stdout().is_terminal();

@@ -1,5 +1,9 @@
 //! `rs-agent`: a machine that holds the VIP, and that nobody on the LAN finds by it.
 
+mod ipv6;
+mod rivals;
+mod silence;
+
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, UdpSocket};
 use std::sync::Arc;
@@ -11,10 +15,10 @@ use anyhow::{Context, Result, ensure};
 use lvs_system::packet::PacketSocket;
 use nix::net::if_::if_nametoindex;
 
-use super::neighbour::{arp_request, replies};
+use super::neighbour::{arp_request, neighbour, replies};
 use crate::capture::Capture;
 use crate::case::Case;
-use crate::lab::{Host, Lab, Output};
+use crate::lab::{Host, Lab, Output, wait_until};
 use crate::topology::{VIP, two_hosts};
 use crate::{binaries, ping};
 
@@ -36,12 +40,41 @@ pub(super) const CASES: &[Case] = &[
         "agent::says_what_it_was_not_told",
         says_what_it_was_not_told,
     ),
+    Case::new(
+        "agent::check_judges_as_the_lan_hears",
+        silence::check_judges_as_the_lan_hears,
+    ),
+    Case::new(
+        "agent::a_bystander_keeps_its_neighbour",
+        silence::a_bystander_keeps_its_neighbour,
+    ),
+    Case::new(
+        "agent::queries_of_its_own_never_carry_the_vip",
+        silence::queries_of_its_own_never_carry_the_vip,
+    ),
+    Case::new(
+        "agent::an_unchanged_reload_loses_nothing",
+        silence::an_unchanged_reload_loses_nothing,
+    ),
+    Case::new(
+        "agent::a_filter_is_left_alone",
+        silence::a_filter_is_left_alone,
+    ),
+    Case::new(
+        "agent::one_wins_and_the_other_says_who",
+        rivals::one_wins_and_the_other_says_who,
+    ),
+    Case::new("agent::ipv6_from_end_to_end", ipv6::ipv6_from_end_to_end)
+        .needing_ipvs()
+        .within(Duration::from_secs(300)),
 ];
 
-/// The host that is made a real server: see [`two_hosts`].
+/// The host that is made a real server: see [`settled_hosts`].
 const REAL_SERVER: Ipv4Addr = Ipv4Addr::new(192, 168, 56, 2);
 const CLIENT: Ipv4Addr = Ipv4Addr::new(192, 168, 56, 1);
 const LIMIT: Duration = Duration::from_secs(10);
+/// A guest whose processor is emulated may have to load a module first.
+const COMMAND_LIMIT: Duration = Duration::from_secs(60);
 
 /// What an administrator may have set before.
 const PLANTED: [(&str, &str); 6] = [
@@ -54,7 +87,7 @@ const PLANTED: [(&str, &str); 6] = [
 ];
 
 fn leaves_the_machine_as_found(lab: &mut Lab) -> Result<()> {
-    let (_, host) = two_hosts(lab)?;
+    let (_, host) = settled_hosts(lab)?;
     for planted in [&PLANTED[..0], &PLANTED] {
         for (name, value) in planted {
             host.set_sysctl(&format!("net.ipv4.conf.{name}"), value)?;
@@ -90,7 +123,7 @@ fn leaves_the_machine_as_found(lab: &mut Lab) -> Result<()> {
 }
 
 fn makes_a_real_server(lab: &mut Lab) -> Result<()> {
-    let (_, host) = two_hosts(lab)?;
+    let (_, host) = settled_hosts(lab)?;
     for (name, value) in PLANTED {
         host.set_sysctl(&format!("net.ipv4.conf.{name}"), value)?;
     }
@@ -133,7 +166,7 @@ fn makes_a_real_server(lab: &mut Lab) -> Result<()> {
 
 fn the_vip_is_never_claimed(lab: &mut Lab) -> Result<()> {
     const CYCLES: usize = 20;
-    let (client, host) = two_hosts(lab)?;
+    let (client, host) = settled_hosts(lab)?;
     for (name, value) in PLANTED {
         host.set_sysctl(&format!("net.ipv4.conf.{name}"), value)?;
     }
@@ -141,11 +174,12 @@ fn the_vip_is_never_claimed(lab: &mut Lab) -> Result<()> {
     let questions = Questions::start(&client)?;
     // A VIP that is put there by hand is answered for: the questions are right.
     host.add_address("lo", &format!("{VIP}/32"))?;
-    sleep(Duration::from_millis(50));
-    let by_hand = replies(&capture, "eth0", VIP);
-    ensure!(by_hand > 0, "no answer from a machine that isn't set right");
+    wait_until("an answer by a machine that isn't set right", LIMIT, || {
+        replies(&capture, "eth0", VIP) > 0
+    })?;
     host.run(&format!("ip address delete {VIP}/32 dev lo"))?;
     sleep(Duration::from_millis(50));
+    let by_hand = replies(&capture, "eth0", VIP);
 
     let capture = Capture::start(&client)?;
     for _ in 0..CYCLES {
@@ -177,7 +211,7 @@ fn the_vip_is_never_claimed(lab: &mut Lab) -> Result<()> {
 /// A real server answers with the VIP as source. To find its client it must not ask in that name:
 /// every neighbour that heard it would take this machine for the VIP.
 fn the_vip_never_asks(lab: &mut Lab) -> Result<()> {
-    let (client, host) = two_hosts(lab)?;
+    let (client, host) = settled_hosts(lab)?;
     let asks_as = |unknown: &'static str| -> Result<Ipv4Addr> {
         let capture = Capture::start(&client)?;
         host.within(move || UdpSocket::bind((VIP, 0))?.send_to(b"?", (unknown, 53)))?;
@@ -204,7 +238,7 @@ fn the_vip_never_asks(lab: &mut Lab) -> Result<()> {
 }
 
 fn a_reload_keeps_the_vip(lab: &mut Lab) -> Result<()> {
-    let (_, host) = two_hosts(lab)?;
+    let (_, host) = settled_hosts(lab)?;
     succeeds(&host, "start", &format!("start --vip {VIP}"))?;
     let watch = host.spawn("ip", ["-o", "monitor", "address", "route"])?;
     sleep(Duration::from_millis(300));
@@ -236,7 +270,7 @@ fn a_reload_keeps_the_vip(lab: &mut Lab) -> Result<()> {
 }
 
 fn without_rights_nothing_changes(lab: &mut Lab) -> Result<()> {
-    let (_, host) = two_hosts(lab)?;
+    let (_, host) = settled_hosts(lab)?;
     let agent = binaries::path("rs-agent")?.display().to_string();
     let found = State::of(&host)?;
     for verb in ["start", "reload", "stop"] {
@@ -258,7 +292,7 @@ fn without_rights_nothing_changes(lab: &mut Lab) -> Result<()> {
 }
 
 fn says_what_it_was_not_told(lab: &mut Lab) -> Result<()> {
-    let (_, host) = two_hosts(lab)?;
+    let (_, host) = settled_hosts(lab)?;
     let found = State::of(&host)?;
     for line in [
         "",
@@ -298,6 +332,17 @@ fn says_what_it_was_not_told(lab: &mut Lab) -> Result<()> {
         "{output:?}"
     );
     found.is_still(&host)
+}
+
+/// [`two_hosts`] whose links change no more by themselves: the kernel looks at a new link's carrier later,
+/// on a worker of its own, and only then says that it is up and gives it an address and routes of IPv6.
+fn settled_hosts(lab: &mut Lab) -> Result<(Host, Host)> {
+    let (client, host) = two_hosts(lab)?;
+    wait_until("the link's own IPv6 address", LIMIT, || {
+        host.run("ip -6 -oneline address show dev eth0 scope link -tentative")
+            .is_ok_and(|shown| shown.contains("fe80::"))
+    })?;
+    Ok((client, host))
 }
 
 /// ARP requests for the VIP, as many as a thread can send.
@@ -372,7 +417,7 @@ impl State {
 }
 
 fn agent(host: &Host, line: &str) -> Result<Output> {
-    host.output("rs-agent", line.split_whitespace(), LIMIT)
+    host.output("rs-agent", line.split_whitespace(), COMMAND_LIMIT)
 }
 
 /// Runs a verb that says it is done, and nothing else.

@@ -14,16 +14,19 @@ use crate::dns::Questions;
 use crate::figures;
 use crate::forwarding;
 use crate::lab::{Host, Lab, Process, wait_until};
+use crate::peer::virtual_server::{Recipe, VirtualServer, balance};
 use crate::scenario::{
-    CONFIGURATION, PATIENCE, Pair, SERVERS, edited, expected_table, nothing_lost, same_table,
-    shares, worker,
+    self, CONFIGURATION, PATIENCE, Pair, SERVERS, calm, edited, expected_table, nothing_lost,
+    same_table, shares, worker,
 };
 use crate::topology::{ANSWERS, VIP, hold_vip_silently};
 use crate::traffic::{Load, Report};
 
 /// The cases of this theme.
 pub(super) const CASES: &[Case] = &[
-    Case::new("failover::a_dead_server_leaves", a_dead_server_leaves).needing_ipvs(),
+    Case::new("failover::a_dead_server_leaves", a_dead_server_leaves)
+        .needing_ipvs()
+        .soaked(),
     Case::new(
         "failover::a_server_that_refuses_leaves",
         a_server_that_refuses_leaves,
@@ -34,12 +37,14 @@ pub(super) const CASES: &[Case] = &[
         a_dead_director_is_replaced,
     )
     .needing_ipvs()
+    .soaked()
     .within(Duration::from_secs(300)),
     Case::new(
         "failover::a_dead_director_is_replaced_at_one_second",
         a_dead_director_is_replaced_at_one_second,
     )
-    .needing_ipvs(),
+    .needing_ipvs()
+    .within(Duration::from_secs(300)),
     Case::new(
         "failover::a_stopped_director_leaves",
         a_stopped_director_leaves,
@@ -56,7 +61,8 @@ pub(super) const CASES: &[Case] = &[
         "failover::a_director_that_returns_loses_nothing",
         a_director_that_returns_loses_nothing,
     )
-    .needing_ipvs(),
+    .needing_ipvs()
+    .soaked(),
     Case::new(
         "failover::a_director_without_verdicts_waits",
         a_director_without_verdicts_waits,
@@ -69,13 +75,16 @@ pub(super) const CASES: &[Case] = &[
     .needing_ipvs(),
 ];
 
-/// Beside keepalived, which balances the same service with its defaults, in the same half minute.
+/// Beside keepalived, which balances the same service with its defaults, at the same time.
 fn a_dead_server_leaves(lab: &mut Lab) -> Result<()> {
-    const WATCHED: Duration = Duration::from_secs(30);
+    let watched = Duration::from_secs(lab.mode().choose(15, 30));
     let mut theirs = Keepalived::start(lab)?;
-    let mut ours = Pair::start(lab, CONFIGURATION)?;
+    // Another turn would begin with another Active.
+    let mut ours = Pair::start(lab, &calm(CONFIGURATION))?;
     let (our_load, their_load) = (ours.ask(), theirs.ask());
-    sleep(Duration::from_secs(2));
+    for load in [&our_load, &their_load] {
+        wait_until("100 answers", PATIENCE, || load.report().answered() >= 100)?;
+    }
     let [first, second] = shares(&our_load.report());
     ensure!(first.abs_diff(second) <= 2, "ours: {}", our_load.report());
     let pinned = shares(&their_load.report());
@@ -86,6 +95,7 @@ fn a_dead_server_leaves(lab: &mut Lab) -> Result<()> {
         their_load.report()
     );
 
+    let limit = Duration::from_millis(lab.mode().choose(1700, 1300));
     let killed = Instant::now();
     theirs.named[pinned_to].kill();
     ours.named[0].kill();
@@ -94,17 +104,14 @@ fn a_dead_server_leaves(lab: &mut Lab) -> Result<()> {
         ours.wait_for_servers(director, &SERVERS[1..])?;
         removed = removed.max(killed.elapsed());
     }
-    sleep(WATCHED.saturating_sub(killed.elapsed()));
-    let end = killed + WATCHED;
+    sleep(watched.saturating_sub(killed.elapsed()));
+    let end = killed + watched;
     let our_report = our_load.stop().between(killed, end);
     let their_report = their_load.stop().between(killed, end);
     println!("measured: a dead server left both tables after {removed:.2?}");
-    println!("measured: in {WATCHED:?} from its death, ours: {our_report}");
+    println!("measured: in {watched:?} from its death, ours: {our_report}");
     println!("measured: in the same time, keepalived: {their_report}");
-    ensure!(
-        removed < Duration::from_millis(1300),
-        "removed after {removed:?}"
-    );
+    ensure!(removed < limit, "removed after {removed:?}");
     ensure!(
         our_report.lost() * 15 <= their_report.lost(),
         "ours lost {}, keepalived {}",
@@ -113,21 +120,19 @@ fn a_dead_server_leaves(lab: &mut Lab) -> Result<()> {
     );
     let last = our_report.last_loss().context("nothing was lost")?;
     ensure!(
-        last - killed < Duration::from_millis(1300),
+        last - killed < limit,
         "lost {:?} after its death: {our_report}",
         last - killed
     );
 
     ours.named[0] = bind::start(&ours.hosts.rs1, ANSWERS[0])?;
     ours.wait_for_servers(0, &SERVERS)?;
-    let load = ours.ask();
-    sleep(Duration::from_secs(2));
-    expect_alternation(&load.stop())
+    expect_alternation(&scenario::first(ours.ask(), 100)?)
 }
 
 /// named lives and has lost its zone: the server answers, and is of no use.
 fn a_server_that_refuses_leaves(lab: &mut Lab) -> Result<()> {
-    let mut pair = Pair::start(lab, CONFIGURATION)?;
+    let mut pair = Pair::start(lab, &calm(CONFIGURATION))?;
     pair.named[0].kill();
     pair.wait_for_servers(0, &SERVERS[1..])?;
     let rs1 = pair.hosts.rs1.clone();
@@ -166,10 +171,11 @@ fn a_dead_director_is_replaced(lab: &mut Lab) -> Result<()> {
     const LIMIT: Duration = Duration::from_millis(600);
     let mut pair = Pair::start(lab, CONFIGURATION)?;
     let mut gaps = Vec::new();
-    for run in 1..=10 {
-        let report = cut_off_under_load(&mut pair)?;
-        println!("measured: run {run}: {report}");
-        gaps.push(report.longest_gap());
+    for run in 1..=lab.mode().choose(3, 10) {
+        let (report, standstill) = cut_off_under_load(&mut pair)?;
+        println!("measured: run {run}: {report}, beside a standstill of {standstill:.3?}");
+        let excused = lab.mode().choose(standstill, Duration::ZERO);
+        gaps.push(report.longest_gap().saturating_sub(excused));
     }
     ensure!(gaps.iter().all(|gap| *gap < LIMIT), "gaps of {gaps:.3?}");
     Ok(())
@@ -182,26 +188,31 @@ fn a_dead_director_is_replaced_at_one_second(lab: &mut Lab) -> Result<()> {
         "advert_interval: 1s",
     );
     let mut pair = Pair::start(lab, &slow)?;
-    let report = cut_off_under_load(&mut pair)?;
-    println!("measured: adverts every second: {report}");
+    let (report, standstill) = cut_off_under_load(&mut pair)?;
+    println!("measured: adverts every second: {report}, beside a standstill of {standstill:.3?}");
     // RFC 9568, section 6.1: the Backup's priority is 150.
     let skew = Duration::from_secs(1) * (256 - 150) / 256;
     let limit = Duration::from_secs(3) + skew + Duration::from_millis(100);
-    ensure!(report.longest_gap() < limit, "over {limit:?}: {report}");
+    ensure!(
+        report.longest_gap() < limit + standstill,
+        "over {limit:?}: {report}"
+    );
     Ok(())
 }
 
 /// Cuts ds1 off right after an advert, when it takes longest to be missed, and lets it return once
-/// ds2 has taken over. Returns what a client saw until then.
-///
-/// A run in which the machine below stood still measures nothing and is done again.
-fn cut_off_under_load(pair: &mut Pair) -> Result<Report> {
+/// ds2 has taken over. Returns what a client saw until then, and how long the machine below stood still:
+/// a run in which it did for longer than 0.1 s measures little and is done again, and no more than that is
+/// returned.
+fn cut_off_under_load(pair: &mut Pair) -> Result<(Report, Duration)> {
     const STALL: Duration = Duration::from_millis(100);
     const ATTEMPTS: usize = 5;
+    const EVERY: Duration = Duration::from_millis(10);
     let mut attempt = 1;
     loop {
         // Not through the VIP: it sees no failover, and every stall.
-        let control = Questions::new(SERVERS[1].parse()?).start(&pair.hosts.client);
+        let control = Questions::new(SERVERS[1].parse()?).every(EVERY);
+        let control = control.start(&pair.hosts.client);
         let load = dense(pair);
         sleep(Duration::from_millis(500));
         let capture = Capture::start(&pair.hosts.ds2)?;
@@ -214,8 +225,9 @@ fn cut_off_under_load(pair: &mut Pair) -> Result<Report> {
         let (report, control) = (load.stop(), control.stop());
         pair.boot(0)?;
         pair.wait_for_active(0)?;
-        if control.longest_gap() < STALL || attempt == ATTEMPTS {
-            return Ok(report);
+        let standstill = control.longest_gap().saturating_sub(EVERY);
+        if standstill < STALL || attempt == ATTEMPTS {
+            return Ok((report, standstill.min(STALL)));
         }
         println!("measured: again, for a client that asks a server itself saw: {control}");
         attempt += 1;
@@ -351,10 +363,11 @@ fn quick(pair: &Pair, interval: Duration) -> Load {
         .start(&pair.hosts.client)
 }
 
-/// A director that starts has an empty table: with the VIP it would refuse every question.
+/// A director that starts has an empty table: with the VIP it would refuse every question. It has to take it
+/// when nobody else is heard.
 fn a_director_that_returns_loses_nothing(lab: &mut Lab) -> Result<()> {
-    let mut pair = Pair::start(lab, CONFIGURATION)?;
-    for run in 1..=5 {
+    let mut pair = Pair::start(lab, &calm(CONFIGURATION))?;
+    for run in 1..=lab.mode().choose(3, 5) {
         pair.directors[0].terminate(PATIENCE)?;
         pair.wait_for_active(1)?;
         let load = pair.ask();
@@ -372,7 +385,7 @@ fn a_director_that_returns_loses_nothing(lab: &mut Lab) -> Result<()> {
 fn a_director_without_verdicts_waits(lab: &mut Lab) -> Result<()> {
     let patient = edited(CONFIGURATION, "interval: 500ms", "interval: 3s");
     let patient = edited(&patient, "timeout: 300ms", "timeout: 3s");
-    let mut pair = Pair::start(lab, &patient)?;
+    let mut pair = Pair::start(lab, &calm(&patient))?;
     let ds1 = pair.director(0).clone();
     pair.directors[0].terminate(PATIENCE)?;
     pair.wait_for_active(1)?;
@@ -389,7 +402,7 @@ fn a_director_without_verdicts_waits(lab: &mut Lab) -> Result<()> {
         frame.outgoing && frame.bytes.starts_with(&[0x02, 0, 0, 0, 0, 0x99])
     })?;
     let probed = Instant::now();
-    // Twenty times as long as an advert takes to show that the other's priority is lower.
+    // Four adverts, each of which shows that the other's priority is lower.
     while probed.elapsed() < Duration::from_secs(2) {
         ensure!(!ds1.holds(VIP), "it took the VIP and knows of no server");
         sleep(Duration::from_millis(5));
@@ -406,7 +419,8 @@ fn a_director_without_verdicts_waits(lab: &mut Lab) -> Result<()> {
 
 fn a_dead_worker_leaves_its_table(lab: &mut Lab) -> Result<()> {
     const SERVICE: &str = "UDP 192.168.56.185:53";
-    let mut pair = Pair::start(lab, CONFIGURATION)?;
+    // The table is looked at all the time: two late answers must not change it.
+    let mut pair = Pair::start(lab, &edited(CONFIGURATION, "fall: 2", "fall: 10"))?;
     let ds1 = pair.director(0).clone();
     let expected = expected_table(&SERVERS.map(|server| (server, 1)));
     let load = pair.ask();
@@ -509,17 +523,9 @@ impl Keepalived {
             hold_vip_silently(server, VIP)?;
             named.push(bind::start(server, answer)?);
         }
-        let file = director.write_file("keepalived.conf", KEEPALIVED)?;
-        let program = director.spawn(
-            "keepalived",
-            [
-                "--dont-fork",
-                "--log-console",
-                "--check",
-                "-f",
-                &file.to_string_lossy(),
-            ],
-        )?;
+        let servers = SERVERS.map(|server| (server, 1));
+        let service = VirtualServer::new(VIP, servers).checked(Recipe::DnsCheck);
+        let program = balance(&director, &[service])?;
         let started = Self {
             client,
             named: named
@@ -541,26 +547,3 @@ impl Keepalived {
         self.questions().from_port(40_000).start(&self.client)
     }
 }
-
-const KEEPALIVED: &str = "\
-virtual_server 192.168.56.185 53 {
-    delay_loop 6
-    lb_algo wrr
-    lb_kind DR
-    protocol UDP
-    real_server 192.168.56.183 53 {
-        weight 1
-        DNS_CHECK {
-            type A
-            name www.abc.local
-        }
-    }
-    real_server 192.168.56.184 53 {
-        weight 1
-        DNS_CHECK {
-            type A
-            name www.abc.local
-        }
-    }
-}
-";

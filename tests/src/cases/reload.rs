@@ -12,17 +12,16 @@ use crate::forwarding::{self, Table};
 use crate::http;
 use crate::lab::{Host, Lab, wait_until};
 use crate::scenario::{
-    CONFIGURATION as DEPLOYED, PATIENCE, Pair, SERVERS, edited, expected_table, nothing_lost,
+    CONFIGURATION as DEPLOYED, PATIENCE, Pair, SERVERS, calm, edited, expected_table, nothing_lost,
     same_table, shares, weighted,
 };
 use crate::topology::director_file;
 
-/// An emulated machine may stand still for longer than the others wait at 100 ms; then its director
-/// steps down, which is none of the reload's doing.
-static CONFIGURATION: LazyLock<String> = LazyLock::new(|| calm(DEPLOYED));
+/// Tables are compared all the time: two late answers must not change one.
+static CONFIGURATION: LazyLock<String> = LazyLock::new(|| patient(DEPLOYED));
 
-fn calm(yaml: &str) -> String {
-    edited(yaml, "advert_interval: 100ms", "advert_interval: 500ms")
+fn patient(yaml: &str) -> String {
+    edited(&calm(yaml), "fall: 2", "fall: 10")
 }
 
 /// The cases of this theme.
@@ -127,7 +126,7 @@ fn a_good_file_is_followed(lab: &mut Lab) -> Result<()> {
     sleep(Duration::from_millis(500));
     for (number, (yaml, expected)) in [
         (
-            calm(&weighted([1, 3])),
+            patient(&weighted([1, 3])),
             [(SERVERS[0], 1), (SERVERS[1], 3)].as_slice(),
         ),
         (one_server, &[(SERVERS[0], 1)]),

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 
+use crate::bench::Part;
 use crate::case::Mode;
 use crate::figures::{self, Figure};
 use crate::{binaries, lab};
@@ -42,6 +43,13 @@ pub enum Request {
     Demo {
         /// Whether its output goes to a terminal: colours and a live line then.
         terminal: bool,
+    },
+    /// Measure.
+    Bench {
+        /// What.
+        part: Part,
+        /// Today.
+        date: String,
     },
 }
 

@@ -15,6 +15,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
+use nix::sys::signal::Signal;
 use nix::unistd::sethostname;
 
 use super::process::{self, Output, Process};
@@ -317,8 +318,11 @@ impl Host {
 
     /// `kill -9` for all processes of the host, as when its power fails; its links stay as they are.
     pub fn kill_processes(&self) {
-        for pid in self.processes() {
-            process::kill(pid);
+        // Stopped, none of them lives to see another one die.
+        for end in [Signal::SIGSTOP, Signal::SIGKILL] {
+            for pid in self.processes() {
+                process::signal(pid, end);
+            }
         }
     }
 

@@ -22,6 +22,7 @@ use nix::unistd::{AccessFlags, access};
 
 pub use enter::{enter, is_initial_root};
 pub use host::Host;
+pub(crate) use process::children;
 pub use process::{Output, Process};
 pub use wire::Mac;
 

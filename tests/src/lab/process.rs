@@ -164,9 +164,7 @@ impl Process {
 
     /// The process numbers of its children, such as a supervisor's worker.
     pub fn children(&self) -> Vec<i32> {
-        all()
-            .filter(|pid| parent(*pid) == Some(self.pid()))
-            .collect()
+        children(self.pid())
     }
 }
 
@@ -179,6 +177,11 @@ impl Drop for Process {
             self.kill();
         }
     }
+}
+
+/// The process numbers of a process's children.
+pub(crate) fn children(of: i32) -> Vec<i32> {
+    all().filter(|pid| parent(*pid) == Some(of)).collect()
 }
 
 /// Runs a program to its end.
@@ -230,8 +233,13 @@ pub(crate) fn all() -> impl Iterator<Item = i32> {
 
 /// `kill -9` for one process other than this one; a process that is gone already is fine.
 pub(crate) fn kill(pid: i32) {
+    signal(pid, Signal::SIGKILL);
+}
+
+/// A signal for one process other than this one; a process that is gone already is fine.
+pub(crate) fn signal(pid: i32, signal: Signal) {
     if pid > 1 && pid != getpid().as_raw() {
-        let _ = signal::kill(Pid::from_raw(pid), Signal::SIGKILL);
+        let _ = signal::kill(Pid::from_raw(pid), signal);
     }
 }
 

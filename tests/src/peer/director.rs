@@ -89,7 +89,8 @@ impl Router for Director {
         };
         http::get(&self.seat.host, server, "/metrics").is_ok_and(|metrics| {
             ["backup", "active"].iter().any(|state| {
-                let series = format!("director_vrrp_state{{instance=\"dns\",state=\"{state}\"}} 1");
+                let series =
+                    format!("director_vrrp_state{{state=\"{state}\",virtual_router=\"dns\"}} 1");
                 metrics.contains(&series)
             })
         })

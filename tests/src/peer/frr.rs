@@ -8,16 +8,15 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use super::{
     Family, INTERFACE, PATIENCE, Router, Seat, VIRTUAL_ROUTER_ID, VirtualRouter, running,
     spawn_promptly,
 };
 use crate::lab::{Mac, Process, wait_until};
+use crate::routing::frr::{self, FOLDER};
 
-/// Where Debian keeps FRR's daemons.
-const FOLDER: &str = "/usr/lib/frr";
 /// The macvlan interface.
 const VIRTUAL: &str = "vrrp";
 
@@ -48,29 +47,9 @@ impl Frr {
         }
     }
 
-    /// Makes the machine fit for FRR: run by root, in folders that this host alone sees.
     fn furnish(&self) -> Result<()> {
         let host = &self.seat.host;
-        if host.within(|| Path::new("/run/frr").exists()) {
-            return Ok(());
-        }
-        let groups = fs::read_to_string("/etc/group").context("/etc/group")?;
-        let groups: Vec<String> = groups
-            .lines()
-            .map(|line| match line.strip_prefix("frrvty:") {
-                // FRR insists that its user belongs to this group.
-                Some(_) => {
-                    line.rsplit_once(':')
-                        .map_or(line, |(head, _)| head)
-                        .to_owned()
-                        + ":root"
-                }
-                None => line.to_owned(),
-            })
-            .collect();
-        let file = host.write_file("group", &(groups.join("\n") + "\n"))?;
-        host.run(&format!("mount --bind {} /etc/group", file.display()))?;
-        host.run("mkdir /run/frr")?;
+        frr::furnish(host)?;
         // The machine speaks of the VIP by the virtual interface only.
         host.set_sysctl("net.ipv4.conf.all.arp_ignore", "1")?;
         host.set_sysctl("net.ipv4.conf.all.arp_announce", "2")

@@ -6,6 +6,7 @@
 mod director;
 mod frr;
 mod keepalived;
+pub mod virtual_server;
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};

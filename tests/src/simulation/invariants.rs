@@ -11,9 +11,9 @@ use super::scenario::{CLIENT, Event, Number, Pause, RouterEvent, Scenario};
 
 /// What is on its way when the next Active announces itself is answered that long (the machine's
 /// own figure).
-const LINGER: Duration = Duration::from_millis(20);
+const LINGER: Duration = Duration::from_millis(50);
 
-/// An Active that meets another announces again, but not sooner after a burst (the machine's own
+/// An Active that meets others announces again, but no more than once in this time (the machine's own
 /// figure).
 const BURST_PAUSE: Duration = Duration::from_secs(1);
 
@@ -37,12 +37,13 @@ pub enum Invariant {
     HeldByRight,
     /// Adopting ends within the active-down interval.
     AdoptingEnds,
-    /// Handing over ends: within one and a half intervals, from 1 s to 5 s, and what is on its way.
+    /// Handing over ends: within three times the longest skew time that there may be, at least 1 s, and
+    /// what is on its way.
     HandingOverEnds,
     /// Priority 0 is answered within the skew time.
     LeavingIsAnswered,
-    /// Nobody takes over who has heard a better router within three intervals (of the shortest kind:
-    /// a router follows whom it heard last).
+    /// Nobody takes over who has heard a better router within three of its intervals (or of those of
+    /// another that it heard since: a router follows whom it heard last).
     NotTooEarly,
     /// A living Active is preempted only from a higher priority, by a router that is ready, preempts
     /// and doesn't stand aside.
@@ -51,7 +52,8 @@ pub enum Invariant {
     BestFirst,
     /// An Active yields to a higher priority, or the same and a larger address, only.
     YieldsToBetter,
-    /// An Active that meets another, lower one announces within a second that the address is here.
+    /// An Active that meets another, lower one announces that the address is here: at once, or within a
+    /// second if it did so less than a second ago.
     AnnouncesAgain,
     /// The LAN sends to the Active.
     LanFollows,
@@ -63,7 +65,7 @@ pub enum Invariant {
 
 impl Invariant {
     /// All of them.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::OneActive,
         Self::RightActive,
         Self::Settled,
@@ -78,6 +80,7 @@ impl Invariant {
         Self::PreemptsByRight,
         Self::BestFirst,
         Self::YieldsToBetter,
+        Self::AnnouncesAgain,
         Self::LanFollows,
         Self::PlannedIsSeamless,
         Self::NeverPanics,
@@ -148,12 +151,15 @@ struct Record {
     impaired_at: Option<Duration>,
     /// By its own clock: when it last advertised as Active.
     advertised_at: Option<Duration>,
-    /// By its own clock: when it last heard a router that it must respect.
-    respected: Option<Duration>,
+    /// By its own clock: when it last heard a router that it must respect, and the shortest interval that
+    /// it may wait by.
+    respected: Option<(Duration, Duration)>,
     /// By its own clock: when it must have taken over from a router that left.
     owes_takeover_at: Option<Duration>,
     /// By its own clock: when it must have announced again.
     owes_announcement_at: Option<Duration>,
+    /// By its own clock: when it last announced.
+    announced_at: Option<Duration>,
     /// How long it has just slept, knowing it.
     slept: Option<Duration>,
 }
@@ -254,7 +260,7 @@ impl Watch {
         }
     }
 
-    /// With intervals of more than 5 s a low Backup takes longer than a router that leaves waits.
+    /// A Backup that goes by a much longer interval may take longer than a router that leaves waits.
     fn somebody_comes_in_time(&self, nodes: &[&Node]) -> bool {
         nodes
             .iter()
@@ -325,7 +331,11 @@ impl Watch {
                     state = transition.to;
                     self.change(now, index, view, round, *transition);
                 }
-                Deed::Announced => self.records[index].owes_announcement_at = None,
+                Deed::Announced => {
+                    let record = &mut self.records[index];
+                    record.owes_announcement_at = None;
+                    record.announced_at = Some(node.clock(now));
+                }
                 Deed::Took | Deed::LetGo | Deed::Unanswered => {}
             }
         }
@@ -357,7 +367,7 @@ impl Watch {
         let clock = node.clock(now);
         let longest_interval = self.longest_interval;
         let record = &mut self.records[index];
-        for priority in &round.heard {
+        for (priority, interval) in &round.heard {
             if *priority == 0 {
                 record.respected = None;
                 let skew = node.plan.skew_time(longest_interval);
@@ -369,12 +379,16 @@ impl Watch {
             } else {
                 record.owes_takeover_at = None;
                 if round.ownership_before == Ownership::Held {
-                    record
-                        .owes_announcement_at
-                        .get_or_insert(clock + BURST_PAUSE);
+                    let lately = record
+                        .announced_at
+                        .is_some_and(|last| clock < last + BURST_PAUSE);
+                    let pause = if lately { BURST_PAUSE } else { Duration::ZERO };
+                    record.owes_announcement_at.get_or_insert(clock + pause);
                 }
                 if *priority >= node.plan.priority.get() {
-                    record.respected = Some(clock);
+                    record.respected = Some((clock, *interval));
+                } else if let Some((_, shortest)) = &mut record.respected {
+                    *shortest = (*interval).min(*shortest);
                 }
             }
         }
@@ -451,8 +465,8 @@ impl Watch {
                 }
             }
             Reason::NothingHeard | Reason::Preempting { .. } if to == State::Active => {
-                if let Some(at) = self.records[index].respected
-                    && node.clock(now) < at + self.shortest_interval * 3
+                if let Some((at, interval)) = self.records[index].respected
+                    && node.clock(now) < at + interval * 3
                 {
                     let seen = format!(
                         "router {number} takes over {:?} after it heard a better one",
@@ -462,6 +476,12 @@ impl Watch {
                 }
             }
             _ => {}
+        }
+        // Whoever begins anew doesn't know whom it heard.
+        if !matches!(reason, Reason::Outranked { .. } | Reason::HandedOver { .. })
+            && let Some((_, shortest)) = &mut self.records[index].respected
+        {
+            *shortest = self.shortest_interval;
         }
         if let Reason::Preempting { priority, .. } = reason
             && to == State::Active

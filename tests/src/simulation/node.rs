@@ -50,8 +50,8 @@ pub(super) struct Round {
     pub(super) before: State,
     pub(super) priority_before: Priority,
     pub(super) ownership_before: Ownership,
-    /// The priorities of the adverts that it took.
-    pub(super) heard: Vec<u8>,
+    /// The priorities and intervals of the adverts that it took.
+    pub(super) heard: Vec<(u8, Duration)>,
     pub(super) commanded: bool,
     /// It was to leave a lower Active alone, and nobody released it.
     pub(super) stood_aside: bool,
@@ -229,7 +229,8 @@ impl Node {
                 message: &packet.message,
             };
             if let Ok(heard) = instance.handle_datagram(local, wall, &datagram) {
-                round.heard.push(heard.advert.priority);
+                let advert = heard.advert;
+                round.heard.push((advert.priority, advert.interval.get()));
             }
         }
         for command in self.commands.drain(..) {

@@ -156,11 +156,14 @@ impl RouterPlan {
     /// The skew time after an Active with this interval. Written out here, so that the machine isn't
     /// measured by itself (RFC 9568, section 6.1; RFC 3768, section 6.1).
     pub fn skew_time(&self, interval: Duration) -> Duration {
-        let unit = match self.version {
+        self.skew_unit(interval) * (256 - u32::from(self.priority.get())) / 256
+    }
+
+    fn skew_unit(&self, interval: Duration) -> Duration {
+        match self.version {
             Version::V2 => Duration::from_secs(1),
             Version::V3 => interval,
-        };
-        unit * (256 - u32::from(self.priority.get())) / 256
+        }
     }
 }
 
@@ -198,10 +201,11 @@ impl Scenario {
         interval * 4 + delay + self.jitter() * 2
     }
 
-    /// How long a router that hands over waits to hear another one: one and a half intervals, from
-    /// 1 s to 5 s.
+    /// How long any router that hands over waits to hear another one: three times the longest skew time,
+    /// at least 1 s.
     pub fn handover_patience(&self) -> Duration {
-        let patience = self.longest_interval() * 3 / 2;
-        patience.clamp(Duration::from_secs(1), Duration::from_secs(5))
+        let routers = self.routers.iter();
+        let patience = routers.map(|router| router.skew_unit(router.interval) * 3);
+        patience.fold(Duration::from_secs(1), Duration::max)
     }
 }

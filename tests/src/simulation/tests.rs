@@ -44,7 +44,7 @@ const TOO_FAR_APART: &str = "
 fn a_violation_is_found_made_small_and_replayed() {
     let scenario: Scenario = TOO_FAR_APART.parse().unwrap();
     let (small, violation) = shrink(&scenario).unwrap();
-    assert_eq!(violation.invariant, Invariant::Settled);
+    assert_eq!(violation.invariant, Invariant::NotTooEarly);
     assert_eq!(small.routers.len(), 2);
     assert!(small.steps.len() <= 3, "{small}");
     let again: Scenario = small.to_string().parse().unwrap();

@@ -1,7 +1,12 @@
-//! `director check FILE`: is the file valid for all nodes, and what follows from it? Looks at the
-//! file only, never at the machine.
+//! `director check FILE`: is the file valid for all nodes, and what follows from it? Of the machine it
+//! looks at nothing but whether the programs of its checks are there, and with `--elsewhere` not at
+//! these.
 
+mod compact;
 mod json;
+mod lines;
+mod policy;
+mod service;
 mod text;
 mod virtual_router;
 
@@ -9,7 +14,21 @@ use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use crate::config::{self, Configuration, Errors, File};
+use crate::config::{self, Configuration, Errors, File, Hashes};
+
+/// Shown after the options.
+pub(super) const HELP: &str = "\
+Examples:
+  director check /etc/lvs-director/director.yaml
+  director check --elsewhere --json director.yaml
+      The file of another machine, for a program.
+  director check --hash director.yaml
+      What has to be the same on both directors, as hashes to compare.
+
+Exit status:
+  0   the file is valid; it may have warnings
+  1   it is invalid: file, line, column and key of each mistake
+  64  wrong command line";
 
 /// Arguments of `director check`.
 #[derive(Debug, clap::Args)]
@@ -19,6 +38,12 @@ pub(super) struct Arguments {
     /// Print the verdict and what follows as JSON on standard output
     #[arg(long)]
     pub(super) json: bool,
+    /// The file is for another machine: don't look whether the programs of its checks are here
+    #[arg(long)]
+    pub(super) elsewhere: bool,
+    /// Print hashes of what has to be the same on both directors instead, to compare two files by
+    #[arg(long, conflicts_with = "json")]
+    pub(super) hash: bool,
 }
 
 /// Prints what follows from a valid file on standard output and what it warns of on standard error,
@@ -26,11 +51,15 @@ pub(super) struct Arguments {
 /// invalid one.
 pub(super) fn run(arguments: &Arguments) -> ExitCode {
     let verdict = config::load(&arguments.file).and_then(|file| {
+        if !arguments.elsewhere {
+            file.find_programs()?;
+        }
         let nodes = Node::all_of(&file)?;
         Ok((file, nodes))
     });
     let (output, remarks) = match &verdict {
         _ if arguments.json => (json::verdict(verdict.as_ref()), String::new()),
+        Ok((_, nodes)) if arguments.hash => (hashes(nodes), String::new()),
         Ok((file, nodes)) => (text::summary(file, nodes), text::warnings(file)),
         Err(errors) => (String::new(), format!("{errors}\n")),
     };
@@ -41,6 +70,19 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
+    }
+}
+
+/// Once where all nodes have the same.
+fn hashes(nodes: &[Node]) -> String {
+    let of = |node: &Node| (node.name.clone(), Hashes::of(&node.configuration));
+    let all: Vec<_> = nodes.iter().map(of).collect();
+    match all.as_slice() {
+        [(_, first), rest @ ..] if rest.iter().all(|(_, one)| one == first) => first.to_string(),
+        all => all
+            .iter()
+            .map(|(name, hashes)| format!("{}:\n{hashes}", name.as_deref().unwrap_or_default()))
+            .collect(),
     }
 }
 
@@ -111,16 +153,29 @@ virtual router dns
 
 service resolver: 192.168.56.185 port 53 udp tcp
   held by                virtual router dns
+  in the kernel          2 virtual services, on a Backup too, with itself alone if it is a real server
   scheduler              wrr
-  forwarding             direct-routing
-  one-packet scheduling  on for UDP, the default on port 53
+  one-packet scheduling  on for UDP/53, the default: every query is scheduled by itself, whatever port \
+it comes from
+    which costs          ICMP \"fragmentation needed\" doesn't reach real servers: they should send UDP \
+answers of at most 1232 bytes, or without DF
+                         a client's queries reach different real servers: DNS cookies need one secret \
+on all of them
   check                  DNS www.abc.local A every 500ms, timeout 300ms
+  asked with             recursion desired
+  expected               code NOERROR, records at least 1
+  asked by the VIP too   on real servers that hold it
   taken out              after 2 failed in a row, within 1.3s
   brought in             after 2 passed in a row; at start after the first
-  real servers           192.168.56.183 weight 1
-                         192.168.56.184 weight 1
+  pool                   quorum 1, floor 1
+  real servers           192.168.56.183 weight 1, direct-routing
+                         192.168.56.184 weight 1, direct-routing
 
 data plane     ipvs
+program        always; a service with this machine among its real servers only while held here
+settings       net.ipv4.vs.expire_nodest_conn 1: flows of a removed real server go to another at once, \
+not nowhere for minutes
+               net.ipv4.vs.run_estimation     1: counters stand still without it
 metrics        127.0.0.1:9712
 commands from  root
 ";
@@ -151,14 +206,18 @@ virtual router b
 service a: 192.0.2.1 port 53 udp
   held by                the operator (external)
   scheduler              wrr
-  forwarding             direct-routing
   one-packet scheduling  off, as the file says
   check                  none: real servers are always in
-  real servers           192.0.2.2 weight 1
+  pool                   quorum 1, floor 1
+  real servers           192.0.2.2 weight 1, direct-routing
 
 data plane     none: nothing is forwarded
 metrics        off
 commands from  root
+warning: FILE:1:110: services[0].one_packet_scheduling: without it a resolver that asks UDP/53 from \
+one port stays on one real server for as long as it asks, and every port of a client costs an entry \
+for 300s (`ipvs.timeouts.udp`), of which the kernel's table has buckets for 4096 (`conn_tab_bits` of \
+module ip_vs); leave it out
 ";
         assert_eq!(summary_of(file.path()), expected);
     }
@@ -288,6 +347,8 @@ warning: FILE:23:98: vrrp[1].addresses[0]: 2001:db8::2 isn't link-local; RFC 956
             ],
             "warnings": [],
             "virtual_routers": [],
+            "services": [],
+            "ipvs": null,
         });
         assert_eq!(found, expected);
         let errors = config::load(Path::new("/nonexistent/file")).err().unwrap();
@@ -295,17 +356,207 @@ warning: FILE:23:98: vrrp[1].addresses[0]: 2001:db8::2 isn't link-local; RFC 956
         assert_eq!(found["errors"][0]["line"], serde_json::Value::Null);
     }
 
+    const TABLE: &str = "\
+vrrp:
+  - { name: dns, interface: e0, virtual_router_id: 9, priority: { a: 2, b: 1 }, addresses: [192.0.2.1/24] }
+  - { name: dns6, interface: e0, virtual_router_id: 9, priority: { a: 2, b: 1 }, addresses: ['fe80::1/64', '2001:db8::1/64'] }
+ipvs:
+  program: when-active
+  exclusive: true
+  timeouts: { tcp: 900s, udp: 30s }
+  sync: { instance: dns, interface: { a: e1, b: e2 } }
+services:
+  - { name: both, addresses: [192.0.2.1, '2001:db8::1'], ports: [53, 1000-1009], protocols: [udp, tcp], scheduler: mh,
+      scheduler_flags: [fallback], check: { dns: { name: . }, port: 5300 },
+      real_servers: [{ address: 10.0.0.1, forwarding: masquerade, stop_at: 9, resume_below: 8 }, { address: 'fd00::1' }] }
+  - { name: many, addresses: [198.51.100.0-198.51.100.255], ports: [1-8], protocols: [tcp], external: true,
+      persistence: { timeout: 60s, ipv4_mask: 24 }, check: none, real_servers: [{ address: 10.0.0.1 }] }
+  - { name: marked, firewall_mark: 7, instance: dns, check: none,
+      real_servers: [{ address: 'fd00::2', weight: 0, forwarding: tunnel }] }
+";
+
+    #[test]
+    fn what_follows_for_the_table_in_brief() {
+        let file = written(&TABLE.replace("sync:", "# sync:"));
+        let summary = summary_of(file.path());
+        let expected = "
+service both: 192.0.2.1 2001:db8::1 ports 53 1000-1009 udp tcp
+  held by                virtual router dns (192.0.2.1)
+                         virtual router dns6 (2001:db8::1)
+  in the kernel          44 virtual services, while held here
+  scheduler              mh, fallback
+  one-packet scheduling  on for UDP/53, the default, but where real servers are masqueraded
+    which costs          ICMP \"fragmentation needed\" doesn't reach real servers: they should send UDP \
+answers of at most 1232 bytes, or without DF
+                         a resolver that asks from one port stays on one real server while it asks, and \
+every port of a client is an entry for 300s (ipvs.timeouts.udp): raise conn_tab_bits of module ip_vs for many
+  check                  DNS . A to port 5300 every 500ms, timeout 300ms
+  asked with             recursion desired
+  expected               code NOERROR, records at least 1
+  asked by the VIP too   on real servers that hold it
+  taken out              after 2 failed in a row, within 1.3s
+  brought in             after 2 passed in a row; at start after the first
+  pool                   quorum 1, floor 1
+  real servers           10.0.0.1 weight 1, masquerade, stops at 9 connections, resumes below 8
+                         fd00::1 weight 1, direct-routing
+
+service many: 198.51.100.0-198.51.100.255 ports 1-8 tcp
+  held by                the operator (external)
+  in the kernel          2048 virtual services, always
+  scheduler              wrr
+  persistence            until a client was silent for 60s, an IPv4 /24 being one
+  one-packet scheduling  off, the default but for UDP/53
+  check                  none: real servers are always in
+  pool                   quorum 1, floor 1
+  real servers           10.0.0.1 weight 1, direct-routing
+
+service marked: mark 7/ipv4
+  held by                virtual router dns
+  in the kernel          1 virtual service, while held here
+  scheduler              wrr
+  one-packet scheduling  off, the default but for UDP/53
+  check                  none: real servers are always in
+  pool                   quorum 1, floor 1
+  real servers           fd00::2 weight 0, tunnel ipip, for IPv4
+
+data plane     ipvs
+program        when-active: a service is in the kernel only while held here
+exclusive      services that aren't configured are removed
+timeouts       tcp 900s udp 30s
+settings       net.ipv4.vs.expire_nodest_conn        1: flows of a removed real server go to another at \
+once, not nowhere for minutes
+               net.ipv4.vs.expire_quiescent_template 1: persistent clients leave a real server of weight 0
+               net.ipv4.vs.run_estimation            1: counters stand still without it
+               net.ipv4.ip_forward                   1: answers of masqueraded real servers pass through here
+metrics        off
+commands from  root
+";
+        assert!(summary.contains(expected), "{summary}");
+    }
+
+    #[test]
+    fn json_has_all_that_follows_for_the_table() {
+        let text = TABLE
+            .replace("'fd00::2', weight: 0, forwarding: tunnel", "10.0.0.2")
+            .replace(
+                "forwarding: masquerade, stop_at: 9",
+                "forwarding: masquerade, port: 9, stop_at: 9",
+            )
+            .replace("ports: [53, 1000-1009]", "port: 53");
+        let file = written(&text);
+        let verdict = loaded(file.path());
+        let found: serde_json::Value = serde_json::from_str(&json::verdict(Ok(&verdict))).unwrap();
+        let places: Vec<_> = found["services"].as_array().unwrap().iter().collect();
+        assert_eq!(places.len(), 6, "three services on two nodes");
+        let server = |address,
+                      port: Option<u16>,
+                      forwarding,
+                      serves,
+                      stop: Option<u32>,
+                      resume: Option<u32>| {
+            serde_json::json!({
+                "address": address, "port": port, "weight": 1, "forwarding": forwarding,
+                "serves": [serves], "stop_at": stop, "resume_below": resume,
+            })
+        };
+        let both = places[3];
+        let expected = serde_json::json!({
+            "name": "both", "node": "b",
+            "addresses": ["192.0.2.1", "2001:db8::1"], "ports": ["53"], "protocols": ["udp", "tcp"],
+            "firewall_mark": null, "virtual_services": 4, "programmed": "while held here",
+            "held_by": [
+                { "instance": "dns", "addresses": ["192.0.2.1"] },
+                { "instance": "dns6", "addresses": ["2001:db8::1"] },
+            ],
+            "scheduler": "mh", "scheduler_flags": ["fallback"], "persistence": null,
+            "one_packet_scheduling": {
+                "enabled": true,
+                "reason": "for UDP/53, the default, but where real servers are masqueraded",
+                "costs": both["one_packet_scheduling"]["costs"],
+            },
+            "checks": [{
+                "dns": {
+                    "names": ["."], "require": "all", "type": "A", "class": "IN",
+                    "recursion_desired": true, "checking_disabled": false, "dnssec_ok": false,
+                    "edns_size": null, "nsid": false, "cookie": false, "mixed_case": false,
+                    "response_codes": ["NOERROR"], "flags": [], "records": null,
+                    "minimum_records": 1, "ttl": null,
+                }, "protocols": ["udp", "tcp"], "port": 5300, "path": true,
+                "interval": 0.5, "timeout": 0.3, "rise": 2, "fall": 2,
+            }],
+            "watch": null,
+            "pool": {
+                "quorum": { "servers": 1, "hysteresis": 0 }, "floor": { "servers": 1 },
+                "sorry_servers": [], "maximum_weight": 65535, "slow_start": null, "latency": null,
+            },
+            "real_servers": [
+                server("10.0.0.1", Some(9), "masquerade", "ipv4", Some(9), Some(8)),
+                server("fd00::1", None, "direct-routing", "ipv6", None, None),
+            ],
+        });
+        assert_eq!(*both, expected);
+        assert_eq!(
+            both["one_packet_scheduling"]["costs"]
+                .as_array()
+                .unwrap()
+                .len(),
+            2
+        );
+        let many = places[4];
+        assert_eq!(
+            many["addresses"],
+            serde_json::json!(["198.51.100.0-198.51.100.255"])
+        );
+        assert_eq!(many["ports"], serde_json::json!(["1-8"]));
+        let persistence = serde_json::json!({ "timeout": 60.0, "ipv4_mask": 24, "ipv6_mask": 128 });
+        assert_eq!(many["persistence"], persistence);
+        assert_eq!(many["held_by"][0]["instance"], serde_json::Value::Null);
+        let mark = serde_json::json!({ "mark": 7, "family": "ipv4" });
+        assert_eq!(places[5]["firewall_mark"], mark);
+        let sync = |node, interface| {
+            serde_json::json!({
+                "node": node, "instance": "dns", "interface": interface, "id": 9, "group": null,
+                "port": null, "ttl": null, "maximum_length": null,
+            })
+        };
+        let table = &found["ipvs"];
+        assert_eq!(table["program"], "when-active");
+        assert_eq!(table["exclusive"], true);
+        let timeouts = serde_json::json!({ "tcp": 900, "tcp_fin": null, "udp": 30 });
+        assert_eq!(table["timeouts"], timeouts);
+        assert_eq!(
+            table["sync"],
+            serde_json::json!([sync("a", "e1"), sync("b", "e2")])
+        );
+        let names: Vec<_> = table["settings"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|it| &it["name"])
+            .collect();
+        assert_eq!(
+            names,
+            [
+                "net.ipv4.vs.expire_nodest_conn",
+                "net.ipv4.vs.expire_quiescent_template",
+                "net.ipv4.vs.run_estimation",
+                "net.ipv4.ip_forward",
+            ]
+        );
+    }
+
     #[test]
     fn the_exit_status_tells_the_verdict() {
-        let status = |file: &Path| {
-            format!(
-                "{:?}",
-                run(&Arguments {
-                    file: file.into(),
-                    json: true
-                })
-            )
+        let exit = |file: &Path, elsewhere| {
+            let arguments = Arguments {
+                file: file.into(),
+                json: true,
+                elsewhere,
+                hash: false,
+            };
+            format!("{:?}", run(&arguments))
         };
+        let status = |file: &Path| exit(file, false);
         assert_eq!(
             status(Path::new(EXAMPLE)),
             format!("{:?}", ExitCode::SUCCESS)
@@ -314,5 +565,12 @@ warning: FILE:23:98: vrrp[1].addresses[0]: 2001:db8::2 isn't link-local; RFC 956
             status(Path::new("/nonexistent")),
             format!("{:?}", ExitCode::FAILURE)
         );
+        let file = written(
+            "services: [{ name: a, address: 192.0.2.1, port: 53, protocols: [udp], external: true, \
+             check: { exec: { command: [/nonexistent/check] } }, real_servers: [{ address: 10.0.0.1 }] }]",
+        );
+        let exits = [false, true].map(|elsewhere| exit(file.path(), elsewhere));
+        let expected = [ExitCode::FAILURE, ExitCode::SUCCESS].map(|code| format!("{code:?}"));
+        assert_eq!(exits, expected, "the program is missing here");
     }
 }

@@ -1,12 +1,12 @@
 //! The verdict and what follows, for people.
 
-use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use super::{Node, virtual_router};
-use crate::config::{
-    Check, Dataplane, File, Holder, Instance, OnePacketScheduling, Probe, Service,
-};
+use lvs_proto::ipvs::Timeouts;
+
+use super::lines::Lines;
+use super::{Node, policy, service, virtual_router};
+use crate::config::{Configuration, Dataplane, File, Instance, Service};
 
 /// What the file warns of, a line each.
 pub(super) fn warnings(file: &File) -> String {
@@ -31,30 +31,22 @@ pub(super) fn summary(file: &File, nodes: &[Node]) -> String {
     if let Some(first) = nodes.first().map(|node| &node.configuration) {
         for (index, service) in first.services.iter().enumerate() {
             let all = nodes.iter().map(|node| &node.configuration);
-            let holders = all.filter_map(|configuration| configuration.services.get(index));
-            let holders: BTreeSet<String> =
-                holders.map(|service| holder(&service.holder)).collect();
-            let holders = holders.into_iter().collect::<Vec<_>>().join(", ");
-            describe_service(service, &holders, &mut text);
+            let same: Vec<&Service> = all.filter_map(|it| it.services.get(index)).collect();
+            // Writing to a text can't fail.
+            let _ = writeln!(
+                text,
+                "\nservice {}: {}",
+                service.name,
+                service::subject(service).words()
+            );
+            table(
+                &rows(service::describe(service, &same, first)),
+                "  ",
+                &mut text,
+            );
         }
         text += "\n";
-        let metrics = first
-            .metrics
-            .map_or_else(|| "off".to_owned(), |it| it.listen.to_string());
-        let dataplane = match first.dataplane {
-            Dataplane::Ipvs => "ipvs",
-            Dataplane::None => "none: nothing is forwarded",
-        };
-        let control = match &first.control.group {
-            Some(group) => format!("root and the group {group}"),
-            None => "root".to_owned(),
-        };
-        let rows = [
-            row(["data plane", dataplane]),
-            row(["metrics", &metrics]),
-            row(["commands from", &control]),
-        ];
-        table(&rows, "", &mut text);
+        table(&rows(machine(nodes, first)), "", &mut text);
     }
     text
 }
@@ -101,8 +93,7 @@ fn describe_virtual_router(nodes: &[Node], index: usize, text: &mut String) {
     let descriptions: Vec<_> = on_all(nodes, index)
         .map(|(node, instance)| {
             let lines = virtual_router::describe(instance, &node.configuration);
-            let rows: Vec<Vec<String>> = lines.into_iter().map(Vec::from).collect();
-            (node, &instance.name, rows)
+            (node, &instance.name, rows(lines))
         })
         .collect();
     let alike = descriptions
@@ -145,76 +136,70 @@ fn overview(node: &str, instance: &Instance) -> Vec<String> {
     ])
 }
 
-fn describe_service(service: &Service, holder: &str, text: &mut String) {
-    let Service {
-        name,
-        address,
-        port,
-        ..
-    } = service;
-    let protocols: Vec<String> = service.protocols.iter().map(ToString::to_string).collect();
-    // Writing to a text can't fail.
-    let _ = writeln!(
-        text,
-        "\nservice {name}: {address} port {port} {}",
-        protocols.join(" ")
+/// What is said of the machine as a whole.
+fn machine(nodes: &[Node], first: &Configuration) -> Lines {
+    let mut lines = Lines::default();
+    lines.add(
+        "data plane",
+        match first.dataplane {
+            Dataplane::Ipvs => "ipvs",
+            Dataplane::None => "none: nothing is forwarded",
+        },
     );
-    let mut rows = vec![
-        row(["held by", holder]),
-        row(["scheduler", service.scheduler.name()]),
-        row(["forwarding", &service.forwarding.to_string()]),
-        row([
-            "one-packet scheduling",
-            one_packet_scheduling(service.one_packet_scheduling),
-        ]),
-    ];
-    match &service.check {
-        Some(check) => {
-            let Probe::Dns { name, record_type } = &check.probe;
-            let Check {
-                interval,
-                timeout,
-                rise,
-                fall,
-                ..
-            } = check;
-            let every = format!("DNS {name} {record_type} every {interval:?}, timeout {timeout:?}");
-            // A server that dies right after a good probe is asked an interval later.
-            let at_most = *interval * u32::from(fall.get()) + *timeout;
-            let out = format!("after {fall} failed in a row, within {at_most:?}");
-            rows.push(row(["check", &every]));
-            rows.push(row(["taken out", &out]));
-            rows.push(row([
-                "brought in",
-                &format!("after {rise} passed in a row; at start after the first"),
-            ]));
-        }
-        None => rows.push(row(["check", "none: real servers are always in"])),
+    if first.dataplane == Dataplane::Ipvs && !first.services.is_empty() {
+        lines.add("program", policy::program(&first.ipvs));
     }
-    for (index, server) in service.real_servers.iter().enumerate() {
-        let label = if index == 0 { "real servers" } else { "" };
-        rows.push(row([
-            label,
-            &format!("{} weight {}", server.address, server.weight),
-        ]));
+    if first.ipvs.exclusive {
+        lines.add("exclusive", "services that aren't configured are removed");
     }
-    table(&rows, "  ", text);
+    let Timeouts { tcp, tcp_fin, udp } = first.ipvs.timeouts;
+    let timeouts: Vec<String> = [("tcp", tcp), ("tcp_fin", tcp_fin), ("udp", udp)]
+        .iter()
+        .filter(|(_, seconds)| *seconds > 0)
+        .map(|(name, seconds)| format!("{name} {seconds}s"))
+        .collect();
+    if !timeouts.is_empty() {
+        lines.add("timeouts", timeouts.join(" "));
+    }
+    let mut synchronization: Vec<String> = nodes
+        .iter()
+        .filter_map(|node| node.configuration.ipvs.synchronization.as_ref())
+        .map(|it| {
+            let daemon = it.daemon.to_string();
+            let daemon = daemon.split_once(' ').map_or("", |(_, daemon)| daemon);
+            format!(
+                "tells while {} is Active, listens otherwise; {daemon}",
+                it.instance
+            )
+        })
+        .collect();
+    synchronization.dedup();
+    lines.extend("sync", synchronization);
+    let settings = policy::settings(first);
+    let longest = settings.iter().map(|it| it.name.len()).max().unwrap_or(0);
+    let settings = settings.iter().map(|setting| {
+        let policy::Setting {
+            name,
+            value,
+            reason,
+        } = setting;
+        format!("{name:longest$} {value}: {reason}")
+    });
+    lines.extend("settings", settings);
+    let metrics = first.metrics.map(|metrics| metrics.listen.to_string());
+    lines.add("metrics", metrics.as_deref().unwrap_or("off"));
+    lines.add(
+        "commands from",
+        match &first.control.group {
+            Some(group) => format!("root and the group {group}"),
+            None => "root".to_owned(),
+        },
+    );
+    lines
 }
 
-fn holder(holder: &Holder) -> String {
-    match holder {
-        Holder::Instance(name) => format!("virtual router {name}"),
-        Holder::External => "the operator (external)".to_owned(),
-    }
-}
-
-fn one_packet_scheduling(policy: OnePacketScheduling) -> &'static str {
-    match (policy.enabled, policy.configured) {
-        (true, true) => "on for UDP, as the file says",
-        (false, true) => "off, as the file says",
-        (true, false) => "on for UDP, the default on port 53",
-        (false, false) => "off, the default but for UDP on port 53",
-    }
+fn rows(lines: Lines) -> Vec<Vec<String>> {
+    lines.0.into_iter().map(Vec::from).collect()
 }
 
 fn row<const CELLS: usize>(cells: [&str; CELLS]) -> Vec<String> {

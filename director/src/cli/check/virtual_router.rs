@@ -5,12 +5,12 @@ use std::time::Duration;
 use lvs_proto::vrrp::hmac::Mode;
 use lvs_proto::vrrp::{Family, Peers, Priority, Version, VirtualRouterId};
 
+use super::lines::Lines;
 use crate::config::{
     AddressScope, Configuration, Effect, Instance, Track, VersionSettings, VirtualAddress,
 };
 
-/// Labels and words; a label may be empty, where its line continues the one above.
-pub(super) fn describe(instance: &Instance, configuration: &Configuration) -> Vec<[String; 2]> {
+pub(super) fn describe(instance: &Instance, configuration: &Configuration) -> Lines {
     let mut lines = Lines::default();
     lines.add("adverts", adverts(instance));
     lines.add("accepts", accepts(instance));
@@ -38,23 +38,7 @@ pub(super) fn describe(instance: &Instance, configuration: &Configuration) -> Ve
         format!("{states}: {command} (timeout {:?})", hook.timeout)
     });
     lines.extend("hooks", hooks);
-    lines.0
-}
-
-#[derive(Default)]
-struct Lines(Vec<[String; 2]>);
-
-impl Lines {
-    fn add(&mut self, label: &str, words: String) {
-        self.0.push([label.to_owned(), words]);
-    }
-
-    /// The label stands before the first only.
-    fn extend(&mut self, label: &str, items: impl IntoIterator<Item = String>) {
-        for (index, words) in items.into_iter().enumerate() {
-            self.add(if index == 0 { label } else { "" }, words);
-        }
-    }
+    lines
 }
 
 fn adverts(instance: &Instance) -> String {

@@ -68,6 +68,11 @@ impl Instance {
             .map_or(Family::Ipv4, |vip| Family::of(vip.address))
     }
 
+    /// What tells the virtual routers of one machine apart: its name is only a label.
+    pub fn identity(&self) -> (&str, Family, VirtualRouterId) {
+        (&self.interface, self.family(), self.virtual_router_id)
+    }
+
     /// The interface that an address of its stands on: its own choice, or the macvlan, or the
     /// instance's.
     pub fn interface_of<'i>(&'i self, address: &'i VirtualAddress) -> &'i str {

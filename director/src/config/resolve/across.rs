@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use lvs_configuration::error::{Findings, Origin};
 use lvs_proto::vrrp::Priority;
 
 use crate::config::draft::Draft;
-use crate::config::error::{Findings, Origin};
 use crate::config::model::{Configuration, Instance};
 
 /// Judges the configurations of all nodes that a file names; they have no mistakes of their own.

@@ -3,15 +3,15 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use lvs_configuration::address::is_link_local;
+use lvs_configuration::error::{Findings, Located};
 use lvs_proto::vrrp::{
     AcceptedIntervals, AdvertInterval, AlsoAccept, Announcements, ChecksumForm, Family, Peers,
     Priority, Version, hmac,
 };
 
 use super::keys::Keys;
-use crate::config::address::is_link_local;
 use crate::config::defaults;
-use crate::config::error::{Findings, Located};
 use crate::config::model::{Effect, Instance, Track, VersionSettings, VirtualAddress};
 use crate::config::vrrp::{Credentials, HmacDraft, VirtualMac, Written};
 

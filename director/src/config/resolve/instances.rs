@@ -1,14 +1,14 @@
 //! What no two virtual routers of a node may share, and what they must agree on.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 
+use lvs_configuration::error::{Findings, Origin, already};
 use lvs_proto::vrrp::Family;
 
 use super::instance;
 use super::keys::Keys;
 use super::vips::Vips;
 use crate::config::draft::Draft;
-use crate::config::error::{Findings, Origin, already};
 use crate::config::model::Instance;
 use crate::config::vrrp::Written;
 
@@ -18,8 +18,8 @@ pub(super) struct Instances<'d> {
     pub(super) built: Vec<Instance>,
     pub(super) vips: Vips,
     written: Vec<Written<'d>>,
-    names: HashMap<String, Origin>,
-    routers: HashMap<(String, u8, Family), Origin>,
+    names: BTreeMap<String, Origin>,
+    routers: BTreeMap<(String, u8, Family), Origin>,
 }
 
 impl<'d> Instances<'d> {
@@ -85,7 +85,7 @@ impl<'d> Instances<'d> {
             .iter()
             .map(|written| written.interface.value.as_str())
             .collect();
-        let mut made = HashMap::new();
+        let mut made = BTreeMap::new();
         for written in &self.written {
             let (Some(name), Some(asked)) = (instance::virtual_mac(written), written.virtual_mac)
             else {
@@ -126,7 +126,7 @@ impl<'d> Instances<'d> {
         for tracked in tracks.flat_map(|track| &track.value.services) {
             let (name, _) = &tracked.value;
             match draft.services.iter().find(|it| it.name.value == *name) {
-                Some(service) if service.check.is_none() => {
+                Some(service) if service.checks.is_empty() => {
                     let message = format!("`{name}` has no check, so that it never fails");
                     findings.warn(&tracked.origin, message);
                 }

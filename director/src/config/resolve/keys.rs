@@ -4,13 +4,13 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
+use lvs_configuration::error::{Findings, Located};
 use lvs_proto::vrrp::hmac::{KEY_LENGTH, Key};
 
-use crate::config::error::{Findings, Located};
 use crate::config::vrrp::KeyDraft;
 
 /// Bytes of a key file, at most: more than any key in any form has.
-const MAXIMUM_FILE_SIZE: u64 = 1024;
+pub(in crate::config) const MAXIMUM_KEY_FILE_SIZE: u64 = 1024;
 
 /// What becomes of keys that stand in files of their own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +41,7 @@ fn read(path: &Path) -> Result<Key, String> {
     let about = |what: String| format!("the key file {} {what}", path.display());
     let mut bytes = Vec::new();
     File::open(path)
-        .and_then(|file| file.take(MAXIMUM_FILE_SIZE).read_to_end(&mut bytes))
+        .and_then(|file| file.take(MAXIMUM_KEY_FILE_SIZE).read_to_end(&mut bytes))
         .map_err(|error| about(format!("cannot be read: {error}")))?;
     let text = str::from_utf8(&bytes).map_err(|_| {
         about("is not text; write \"hex:\" and the key's hexadecimal digits into it".to_owned())

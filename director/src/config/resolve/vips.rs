@@ -1,18 +1,19 @@
 //! The VIPs of one node, and who holds each.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use crate::config::address::is_link_local;
-use crate::config::error::{Findings, Located, Origin, already};
+use lvs_configuration::address::is_link_local;
+use lvs_configuration::error::{Findings, Located, Origin, already};
+
 use crate::config::model::VirtualAddress;
 
 /// VIPs with the name of the instance that lists each, and where.
 #[derive(Default)]
 pub(super) struct Vips {
-    holders: HashMap<IpAddr, (String, Origin)>,
+    holders: BTreeMap<IpAddr, (String, Origin)>,
     /// Link-local ones by interface, for they may be on several.
-    seen: HashMap<(IpAddr, Option<String>), Origin>,
+    seen: BTreeMap<(IpAddr, Option<String>), Origin>,
     /// Whether those are all.
     pub(super) complete: bool,
 }

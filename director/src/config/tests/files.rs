@@ -20,9 +20,10 @@ fn unknown_missing_and_repeated_keys() {
             "    port: 53\n",
             "    port: 53\n    lb_algo: rr\n",
             &[
-                "d.yaml:12:5: services[0].lb_algo: unknown key; known here: name, address, port, \
-               protocols, scheduler, forwarding, one_packet_scheduling, check, real_servers, \
-               external",
+                "d.yaml:12:5: services[0].lb_algo: unknown key; known here: name, address, \
+               addresses, port, ports, protocols, firewall_mark, family, instance, external, \
+               scheduler, scheduler_flags, forwarding, persistence, one_packet_scheduling, check, pool, \
+               watch, real_servers",
             ],
         ),
         (
@@ -134,8 +135,8 @@ fn wrong_types() {
              timeout: 300ms\n      rise: 2\n      fall: 2\n",
             "check:\n",
             &[
-                "d.yaml:15:10: services[0].check: must be `none` or a mapping with `dns`, but is \
-               empty",
+                "d.yaml:15:10: services[0].check: must be `none`, a mapping with one of dns, \
+               tcp, udp, http, https, exec, agent, or a list of such mappings, but is empty",
             ],
         ),
     ]);
@@ -231,6 +232,8 @@ fn files_that_cannot_be_read() {
     assert_eq!(loaded(&large), Err(expected.to_owned()));
 }
 
+const SERVICES: &str = include_str!("../../../../deploy/examples/external-address.yaml");
+
 #[test]
 fn hostile_files_end_soon_and_with_an_error() {
     let bomb = "a: &a [x, x, x, x, x, x, x, x, x]\n".to_owned()
@@ -265,6 +268,13 @@ proptest::proptest! {
     #[test]
     fn no_change_of_the_example_panics(at in 0..EXAMPLE.len(), byte in 0x20u8..0x7f) {
         let mut bytes = EXAMPLE.as_bytes().to_vec();
+        bytes[at] = byte;
+        let _ = errors(&String::from_utf8(bytes).unwrap_or_default());
+    }
+
+    #[test]
+    fn no_change_of_services_panics(at in 0..SERVICES.len(), byte in 0x20u8..0x7f) {
+        let mut bytes = SERVICES.as_bytes().to_vec();
         bytes[at] = byte;
         let _ = errors(&String::from_utf8(bytes).unwrap_or_default());
     }

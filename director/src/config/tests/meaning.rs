@@ -9,6 +9,11 @@ use lvs_proto::vrrp::{
 
 use super::*;
 
+fn covered(service: &Service) -> bool {
+    let mut keys = service.virtual_services.iter().map(|one| one.key);
+    keys.any(|key| service.has_one_packet_scheduling(&key))
+}
+
 #[test]
 fn the_example_says_what_it_says() {
     let file = parsed(EXAMPLE)
@@ -35,20 +40,17 @@ fn the_example_says_what_it_says() {
     assert!(instance.preempt);
     assert_eq!(instance.addresses[0].to_string(), "192.168.56.185/24");
     let service = &first.services[0];
-    assert_eq!(service.holder, Holder::Instance("dns".to_owned()));
+    assert_eq!(
+        service.virtual_services[0].holder,
+        Holder::Instance("dns".to_owned())
+    );
     assert_eq!(service.protocols, [Protocol::Udp, Protocol::Tcp]);
     assert_eq!(service.scheduler, Scheduler::WeightedRoundRobin);
-    assert_eq!(
-        service.one_packet_scheduling,
-        OnePacketScheduling {
-            enabled: true,
-            configured: false
-        }
-    );
+    assert_eq!(service.one_packet_scheduling, OnePacketScheduling::ByPort);
     let servers: Vec<_> = service
         .real_servers
         .iter()
-        .map(|it| (it.address.to_string(), it.weight))
+        .map(|it| (it.key.to_string(), it.weight))
         .collect();
     assert_eq!(
         servers,
@@ -80,11 +82,16 @@ services:
     assert!(instance.preempt);
     let service = &found.services[0];
     assert_eq!(service.scheduler, Scheduler::WeightedRoundRobin);
-    assert_eq!(service.forwarding, Forwarding::DirectRouting);
-    assert!(!service.one_packet_scheduling.enabled, "there is no UDP");
-    let check = service.check.as_ref().unwrap();
-    let Probe::Dns { record_type, .. } = &check.probe;
-    assert_eq!(record_type.mnemonic(), "A");
+    assert_eq!(
+        service.real_servers[0].forwarding,
+        Forwarding::DirectRouting
+    );
+    assert!(!covered(service), "there is no UDP");
+    let check = &*service.checks[0].probing;
+    let CheckKind::Dns(DnsCheck { probes, .. }) = &check.kind else {
+        panic!("{}", check.kind)
+    };
+    assert_eq!(probes[0].record_type.mnemonic(), "A");
     assert_eq!(
         (check.interval.as_millis(), check.timeout.as_millis()),
         (500, 300)
@@ -115,15 +122,9 @@ fn what_the_file_says_counts() {
     );
     assert!(!instance.preempt);
     let service = &found.services[0];
-    assert_eq!(
-        service.one_packet_scheduling,
-        OnePacketScheduling {
-            enabled: false,
-            configured: true
-        }
-    );
+    assert_eq!(service.one_packet_scheduling, OnePacketScheduling::Off);
     assert_eq!(service.scheduler, Scheduler::MaglevHashing);
-    let timeout = service.check.as_ref().unwrap().timeout;
+    let timeout = service.checks[0].probing.timeout;
     assert_eq!(timeout.as_millis(), 100, "no longer than the interval");
     assert_eq!(service.real_servers[1].weight, 0);
     assert_eq!(found.dataplane, Dataplane::None);
@@ -132,15 +133,12 @@ fn what_the_file_says_counts() {
          timeout: 300ms\n      rise: 2\n      fall: 2\n",
         "check: none\n",
     );
-    assert_eq!(configuration(&none, "ds1").services[0].check, None);
+    assert_eq!(configuration(&none, "ds1").services[0].checks, []);
     let external = changed("port: 53\n", "port: 5353\n    external: true\n")
         .replace("[192.168.56.185/24]", "[192.168.56.186/24]");
     let service = &configuration(&external, "ds1").services[0];
-    assert_eq!(service.holder, Holder::External);
-    assert!(
-        !service.one_packet_scheduling.enabled,
-        "the default is for port 53"
-    );
+    assert_eq!(service.virtual_services[0].holder, Holder::External);
+    assert!(!covered(service), "the default is for port 53");
 }
 
 #[test]
@@ -151,7 +149,7 @@ fn yaml_anchors_and_merge_keys_work() {
     );
     let servers = &configuration(&text, "ds1").services[0].real_servers;
     assert_eq!(
-        (servers[1].address.to_string().as_str(), servers[1].weight),
+        (servers[1].key.to_string().as_str(), servers[1].weight),
         ("192.168.56.184", 7)
     );
 }
@@ -286,7 +284,10 @@ fn an_address_that_is_not_advertised_serves_too() {
     let text = with("further_addresses: [192.168.56.190/24]")
         .replace("    address: 192.168.56.185", "    address: 192.168.56.190");
     let service = configuration(&text, "ds1").services.remove(0);
-    assert_eq!(service.holder, Holder::Instance("dns".to_owned()));
+    assert_eq!(
+        service.virtual_services[0].holder,
+        Holder::Instance("dns".to_owned())
+    );
     let taken = text.replace("address: 192.168.56.183", "address: 192.168.56.190");
     assert_eq!(
         errors(&taken),

@@ -1,13 +1,20 @@
 #![allow(clippy::unwrap_used)]
 
+mod checks;
+mod dns_check;
 mod documentation;
 mod files;
 mod meaning;
 mod nodes;
+mod pool;
 mod secrets;
+mod service_keys;
+mod service_meaning;
 mod services;
+mod together;
 mod tracking;
 mod virtual_routers;
+mod watch;
 
 use super::*;
 

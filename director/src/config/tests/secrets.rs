@@ -1,6 +1,7 @@
 //! What is written under `authentication` and `also_accept`.
 
 use lvs_proto::vrrp::{Password, hmac};
+use std::fs;
 
 use super::*;
 

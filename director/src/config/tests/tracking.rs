@@ -177,7 +177,7 @@ fn wrong_values_of_hooks() {
             &[
                 "6:25 hooks[0].command[0]: `a` is not an absolute path; write the program with its \
                  whole path, since neither a shell nor PATH is asked",
-                "6:38 hooks[0].timeout: 0ns is out of range; must be from 100ms to 3600s",
+                "6:38 hooks[0].timeout: 0s is out of range; must be from 100ms to 3600s",
                 "6:44 hooks[1]: `command` is missing; write the program and its first arguments, such \
                  as [/usr/local/bin/notify]",
                 "6:50 hooks[1].on: is empty; must be a list such as [active, fault]",

@@ -488,7 +488,7 @@ fn a_delay_of_a_preemption_that_never_comes() {
         ),
         (
             "preempt_delay: 3601s",
-            &["6:20 preempt_delay: 3601s is out of range; must be from 0ns to 3600s"],
+            &["6:20 preempt_delay: 3601s is out of range; must be from 0s to 3600s"],
         ),
         (
             "preempt: { ds1: false, ds2: true }\npreempt_delay: { ds1: ~, ds2: 1s }",
@@ -754,9 +754,9 @@ fn announcements_within_reason() {
         "announce: { burst: 0, pause: 2s, again_after: 3601s, refresh: 86401s, repeat: 1 }",
         &[
             "6:24 announce.burst: 0 is out of range; must be a whole number from 1 to 255",
-            "6:34 announce.pause: 2s is out of range; must be from 0ns to 1s",
-            "6:51 announce.again_after: 3601s is out of range; must be from 0ns to 3600s",
-            "6:67 announce.refresh: 86401s is out of range; must be from 0ns to 86400s",
+            "6:34 announce.pause: 2s is out of range; must be from 0s to 1s",
+            "6:51 announce.again_after: 3601s is out of range; must be from 0s to 3600s",
+            "6:67 announce.refresh: 86401s is out of range; must be from 0s to 86400s",
             "6:75 announce.repeat: unknown key; known here: burst, pause, again_after, refresh",
         ],
     )]);

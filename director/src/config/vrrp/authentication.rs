@@ -5,11 +5,10 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use lvs_configuration::error::{Findings, Located};
+use lvs_configuration::reader::{self, Mapping, Place};
 use lvs_proto::vrrp::hmac::{Key, KeyId, Mode, WINDOW};
 use lvs_proto::vrrp::{Password, Version};
-
-use crate::config::error::{Findings, Located};
-use crate::config::reader::{self, Mapping, Place};
 
 pub(super) const KEYS: [&str; 2] = ["password", "hmac"];
 pub(super) const ALSO_ACCEPT_KEYS: [&str; 2] = ["version", "password"];

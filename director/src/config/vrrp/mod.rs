@@ -4,19 +4,21 @@ mod authentication;
 mod tracking;
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use lvs_proto::vrrp::{AcceptedIntervals, ChecksumForm, Priority, Version, VirtualRouterId};
 
 pub(super) use authentication::{AlsoAcceptDraft, Credentials, HmacDraft, KeyDraft};
+use lvs_configuration::address;
+use lvs_configuration::document::Value;
+use lvs_configuration::error::{Findings, Located};
+use lvs_configuration::reader::{self, Mapping, Place};
 pub(super) use tracking::TrackDraft;
 
-use super::document::Value;
-use super::error::{Findings, Located};
 use super::model::{Hook, VirtualAddress};
 use super::per_node::{Nodes, PerNode};
-use super::reader::{self, Mapping, Place};
-use super::{address, defaults};
+use super::{defaults, vip};
 
 /// A virtual router as written: what is missing has yet to be defaulted, and what one field means
 /// for another has yet to be judged, node by node.
@@ -69,6 +71,21 @@ pub(super) struct Written<'d> {
     pub(super) group: Option<&'d Located<String>>,
     pub(super) track: Option<&'d Located<TrackDraft>>,
     pub(super) hooks: Option<&'d Located<Vec<Hook>>>,
+}
+
+impl Written<'_> {
+    /// The files that its keys stand in.
+    pub(super) fn key_files(&self) -> Vec<PathBuf> {
+        let credentials = self.authentication.map(|it| &it.value);
+        let Some(Credentials::Hmac(hmac)) = credentials else {
+            return Vec::new();
+        };
+        let files = hmac.keys.values().filter_map(|key| match &key.value {
+            KeyDraft::File(path) => Some(path.clone()),
+            KeyDraft::Written(_) => None,
+        });
+        files.collect()
+    }
 }
 
 /// Whether there is to be a macvlan with the virtual MAC address.
@@ -181,7 +198,7 @@ impl InstanceDraft {
         });
         let virtual_mac = keys.optional("virtual_mac", findings, virtual_mac);
         let further_addresses =
-            keys.optional("further_addresses", findings, address::virtual_addresses);
+            keys.optional("further_addresses", findings, vip::virtual_addresses);
         let announce = keys.mapping("announce", &ANNOUNCE_KEYS, findings, announce);
         let group = keys.optional("group", findings, reader::name);
         let track = keys.mapping("track", &tracking::KEYS, findings, TrackDraft::read);
@@ -425,7 +442,7 @@ fn virtual_mac(place: &Place<'_>, findings: &mut Findings) -> Option<VirtualMac>
 }
 
 fn addresses(place: &Place<'_>, findings: &mut Findings) -> Option<Vec<Located<VirtualAddress>>> {
-    let addresses = address::virtual_addresses(place, findings)?;
+    let addresses = vip::virtual_addresses(place, findings)?;
     if addresses.len() > defaults::MAXIMUM_ADDRESSES {
         let (many, most) = (addresses.len(), defaults::MAXIMUM_ADDRESSES);
         findings.add(

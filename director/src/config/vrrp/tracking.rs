@@ -1,13 +1,15 @@
 //! Reads what a virtual router tracks, and the hooks that are told of its transitions.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
+use std::num::NonZeroI16;
 use std::path::PathBuf;
 
+use lvs_configuration::document::Value;
+use lvs_configuration::error::{Findings, Located, already};
+use lvs_configuration::reader::{self, Mapping, Place};
+
 use crate::config::defaults;
-use crate::config::document::Value;
-use crate::config::error::{Findings, Located, already};
 use crate::config::model::{Effect, Hook, HookState, TrackedFile, TrackedScript};
-use crate::config::reader::{self, Mapping, Place};
 
 pub(super) const KEYS: [&str; 4] = ["interfaces", "scripts", "files", "services"];
 
@@ -62,7 +64,7 @@ fn different<'n, T>(
     mut read: impl FnMut(&Place<'n>, &mut Findings) -> Option<T>,
     key: impl Fn(&T) -> String,
 ) -> Option<Vec<Located<T>>> {
-    let mut seen = HashMap::new();
+    let mut seen = BTreeMap::new();
     reader::filled_list(place, what, findings, |place, findings| {
         let item = place.located(read(place, findings)?);
         let key = key(&item.value);
@@ -91,7 +93,7 @@ fn named<'n>(
 }
 
 fn effect(keys: &Mapping<'_>, findings: &mut Findings) -> Option<Effect> {
-    let weight = keys.optional("weight", findings, reader::weight)?;
+    let weight = keys.optional("weight", findings, weight)?;
     Some(weight.map_or(Effect::Fault, Effect::Weight))
 }
 
@@ -139,7 +141,7 @@ fn file(place: &Place<'_>, findings: &mut Findings) -> Option<TrackedFile> {
         findings.add(&place.origin(), message);
         None
     });
-    let weight = keys.optional("weight", findings, reader::weight);
+    let weight = keys.optional("weight", findings, weight);
     Some(TrackedFile {
         path: path?,
         weight: weight?.unwrap_or(defaults::FILE_WEIGHT),
@@ -185,4 +187,17 @@ fn states(place: &Place<'_>, findings: &mut Findings) -> Option<Vec<HookState>> 
         seen.push(state);
         Some(state)
     })
+}
+
+/// What is added to a priority: -253 to 253 without 0.
+fn weight(place: &Place<'_>, findings: &mut Findings) -> Option<NonZeroI16> {
+    let number = reader::integer(place, defaults::WEIGHTS, findings)?;
+    let weight = NonZeroI16::new(i16::try_from(number).ok()?);
+    if weight.is_none() {
+        findings.add(
+            &place.origin(),
+            "0 changes nothing; must be a whole number from -253 to 253 other than 0",
+        );
+    }
+    weight
 }

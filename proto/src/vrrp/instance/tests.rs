@@ -214,6 +214,26 @@ fn priority_0_shortens_the_wait_to_the_skew_time() {
     );
 }
 
+/// Whoever hands over lets go at the advert of the next Active.
+#[test]
+fn the_lan_is_told_before_the_one_that_leaves() {
+    let start = Instant::now();
+    let mut instance = backup(150, start);
+    hear(&mut instance, start, LARGER, &advert(0)).unwrap();
+    instance.handle_timeout(start + INTERVAL);
+    let actions = actions(&mut instance);
+    let in_order = matches!(
+        actions[..],
+        [
+            Action::AddAddresses,
+            Action::Announce,
+            Action::SendAdvert(_),
+            Action::Report(_)
+        ]
+    );
+    assert!(in_order, "{actions:?}");
+}
+
 /// A router that hands over repeats itself with its own interval, which may be shorter than the skew
 /// time here.
 #[test]
@@ -254,8 +274,7 @@ fn an_active_yields_to_a_higher_priority_and_to_a_larger_address() {
                 transition(State::Active, State::Backup, reason),
             ]
         } else {
-            // Promoted a moment ago: the announcement follows a second after the first.
-            vec![Action::SendAdvert(advert(200))]
+            vec![Action::SendAdvert(advert(200)), Action::Announce]
         };
         assert_eq!(actions(&mut instance), expected, "{priority} from {source}");
     }
@@ -318,19 +337,67 @@ fn a_stop_that_nobody_answers_ends_and_a_second_one_ends_it_at_once() {
     instance.handle_stop(asked);
     let mut resignations = 0;
     while let Some(due) = instance.poll_timeout() {
-        assert!(due <= asked + HANDOVER_LEAST);
+        assert!(due <= asked + Duration::from_secs(1));
         instance.handle_timeout(due);
         let said = actions(&mut instance);
         resignations += usize::from(said.contains(&Action::SendAdvert(advert(0))));
         assert!(!said.contains(&Action::SendAdvert(advert(200))));
     }
     assert_eq!(instance.state(), State::Initialize);
-    assert!((9..=10).contains(&resignations), "{resignations}");
+    // One at once and every 150 ms; the first two are taken together.
+    assert_eq!(resignations, 6);
 
     let mut instance = active(200, start);
     instance.handle_stop(asked);
     instance.handle_stop(asked);
     assert_eq!(instance.state(), State::Initialize);
+}
+
+/// Others than ours start their skew time anew at each priority 0: the last one must still have time,
+/// and a second chance if the first was lost.
+#[test]
+fn the_lowest_backup_of_any_make_takes_over_from_one_that_hands_over() {
+    let start = Instant::now();
+    let cases = [
+        (Version::V3, 10, 10),
+        (Version::V3, 100, 100),
+        (Version::V3, 1_000, 1_000),
+        (Version::V3, 40_950, 40_950),
+        (Version::V2, 1_000, 1_000),
+        (Version::V2, 255_000, 1_000),
+    ];
+    for (version, interval, unit) in cases {
+        let interval = AdvertInterval::new(version, Duration::from_millis(interval)).unwrap();
+        let skew = Duration::from_millis(unit) * 255 / 256;
+        let late = skew / 4;
+        for lost in 0..2 {
+            let mut instance = Instance::new(Configuration {
+                version,
+                interval,
+                ..configuration(200)
+            });
+            instance.handle_start(start, false);
+            let asked = instance.poll_timeout().unwrap();
+            instance.handle_timeout(asked);
+            instance.handle_handover(asked, Aside::UntilReleased);
+            let limit = asked + Duration::from_secs(1).max(Duration::from_millis(unit) * 3);
+            let (mut now, mut due, mut heard) = (asked, None, 0);
+            let took_over = loop {
+                if actions(&mut instance).contains(&Action::SendAdvert(instance.resignation())) {
+                    heard += 1;
+                    due = (heard > lost).then_some(now + skew + late);
+                }
+                assert_eq!(instance.ownership(), Ownership::HandingOver);
+                let next = instance.poll_timeout().unwrap();
+                match due {
+                    Some(due) if due <= next => break due,
+                    _ => now = next,
+                }
+                instance.handle_timeout(now);
+            };
+            assert!(took_over < limit, "{version:?} {interval:?} {lost}");
+        }
+    }
 }
 
 #[test]
@@ -772,20 +839,29 @@ fn announcements_are_repeated() {
 #[test]
 fn an_active_that_meets_another_announces_again_but_not_without_end() {
     let start = Instant::now();
-    let mut instance = active(200, start);
+    let mut instance = Instance::new(Configuration {
+        announcements: Announcements {
+            second_after: None,
+            refresh: None,
+            ..Announcements::default()
+        },
+        ..configuration(200)
+    });
+    instance.handle_start(start, false);
+    instance.handle_timeout(instance.poll_timeout().unwrap());
     actions(&mut instance);
-    let mut bursts = 0;
+    let met = instance.poll_timeout().unwrap();
+    let mut announced = Vec::new();
     for milliseconds in 0..2_500 {
-        let now = start + INTERVAL * 4 + Duration::from_millis(milliseconds);
-        instance.handle_timeout(now);
+        let now = met + Duration::from_millis(milliseconds);
         hear(&mut instance, now, LARGER, &advert(150)).unwrap();
-        let burst = Action::Announce;
-        bursts += actions(&mut instance)
-            .iter()
-            .filter(|action| **action == burst)
-            .count();
+        instance.handle_timeout(now);
+        if actions(&mut instance).contains(&Action::Announce) {
+            announced.push(milliseconds);
+        }
     }
-    assert_eq!(bursts, 2);
+    let bursts = [0, 1_000, 2_000].map(|begun| [0, 20, 40, 60, 80].map(|round| begun + round));
+    assert_eq!(announced, bursts.concat());
 }
 
 #[test]
@@ -893,4 +969,25 @@ fn only_signed_adverts_change_anything_where_they_are_demanded() {
         assert_eq!(receive(&good).0, Err(Rejection::TrailerReplayed));
         assert!(instance.active().unwrap().authenticated);
     }
+}
+
+/// The skew time of priority 150 is 106/256 of an interval (RFC 9568, section 6.1).
+#[test]
+fn each_advert_says_how_near_it_came_to_being_too_late() {
+    let start = Instant::now();
+    let mut instance = backup(150, start);
+    let mut silence = |after, source, priority| {
+        let heard = hear(&mut instance, start + after, source, &advert(priority));
+        heard.unwrap().silence
+    };
+    let limit = INTERVAL * 3 + INTERVAL * 106 / 256;
+    let lasted = INTERVAL * 5 / 2;
+    assert_eq!(silence(INTERVAL, LARGER, 200), None);
+    let seen = silence(INTERVAL + lasted, LARGER, 200).unwrap();
+    assert_eq!(seen, Silence { lasted, limit });
+    assert!((seen.ratio() - 250.0 / 341.406_25).abs() < 1e-6, "{seen:?}");
+    // Of another one, of one that leaves, and of one that is taken over from.
+    assert_eq!(silence(INTERVAL * 4, SMALLER, 200), None);
+    assert_eq!(silence(INTERVAL * 5, SMALLER, 0), None);
+    assert_eq!(silence(INTERVAL * 5, SMALLER, 100), None);
 }

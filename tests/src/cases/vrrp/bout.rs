@@ -132,7 +132,7 @@ impl Bout {
         // One that heard nothing would take over too, but that much too early.
         let since = Instant::now() + 2 * TOLERANCE;
         self.capture
-            .wait_for("advert of the Active", 4 * self.router.interval, |frame| {
+            .wait_for("advert of the Active", PATIENCE, |frame| {
                 let source = frame.advert().map(|advert| advert.source);
                 frame.at >= since && source == Some(active.source())
             })?;

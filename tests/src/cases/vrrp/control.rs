@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::duo::{Duo, TOLERANCE, claims, file, instance, skew_time, wait_for};
 use super::pair::{ADDRESSES, first_advert, within};
-use super::{PAUSE, PING_INTERVAL};
+use super::{LINGER, PAUSE, PING_INTERVAL};
 use crate::capture::Capture;
 use crate::lab::{Host, Lab, Output};
 use crate::ping;
@@ -22,8 +22,6 @@ const ADDRESS: &str = "addresses: [192.168.56.185/24]";
 const SOCKET: &str = "/run/lvs-director/control.sock";
 /// Every Debian has it.
 const GROUP: &str = "adm";
-/// How long an Active that hands over goes on after its successor was heard.
-const LINGER: Duration = Duration::from_millis(20);
 
 pub(super) fn status_says_how_it_is(lab: &mut Lab) -> Result<()> {
     let yaml = format!("{}control: {{ group: {GROUP} }}\n", file(&[ADDRESS]));
@@ -176,12 +174,13 @@ pub(super) fn a_handover_loses_nothing(lab: &mut Lab) -> Result<()> {
     let asked = Instant::now();
     let output = command(first, &["handover", "dns"])?;
     ensure!(output.code() == Some(0), "{output:?}");
+    let resigned = first_advert(&capture, ADDRESSES[0], 0, asked)?;
     duo.wait_for_active(1)?;
     let aside = instance(first, "dns")?;
     ensure!(aside["stands_aside"]["until"] == "release", "{aside:#}");
     duo.reload(0, &file(&[ADDRESS]))?;
     sleep(Duration::from_secs(1));
-    let early = claims(&capture, ADDRESSES[0], asked + PAUSE);
+    let early = claims(&capture, ADDRESSES[0], resigned);
     ensure!(early.is_empty(), "it took over: {early:02x?}");
     let output = command(first, &["handover", "--release"])?;
     ensure!(output.code() == Some(0), "{output:?}");

@@ -105,7 +105,12 @@ pub(super) fn an_interface_made_anew_is_used(lab: &mut Lab) -> Result<()> {
 /// More news than the director's socket has room for; among them that the VIP is gone.
 pub(super) fn an_overrun_hides_nothing(lab: &mut Lab) -> Result<()> {
     const ADDRESSES: u32 = 10_000;
-    let pair = Pair::start(lab, Settings::FAST)?;
+    // The director is stopped until it has lost something, which has to be less than the other one waits.
+    let settings = Settings {
+        interval: Duration::from_secs(1),
+        ..Settings::FAST
+    };
+    let pair = Pair::start(lab, settings)?;
     let [active, _] = &pair.hosts;
     let watched = Watched::start(&pair)?;
     let mut batch = String::new();
@@ -119,23 +124,25 @@ pub(super) fn an_overrun_hides_nothing(lab: &mut Lab) -> Result<()> {
     let file = active.write_file("addresses", &batch)?;
     let process = Pid::from_raw(worker(&pair.directors[0])?);
     let before = lost_messages(active, process.as_raw())?;
-    // It may be quick enough to hear everything, so it is stopped for less than the others wait.
+    // It may be quick enough to hear everything.
     kill(process, Signal::SIGSTOP)?;
-    let wake = std::thread::spawn(move || {
-        sleep(Duration::from_millis(150));
-        kill(process, Signal::SIGCONT)
+    let mut adding = active.spawn("ip", ["-batch".as_ref(), file.as_os_str()])?;
+    // It loses all that comes then, the deletion too.
+    let lost = wait_until("messages that the director loses", PATIENCE, || {
+        !active.holds(VIP)
+            && lost_messages(active, process.as_raw()).is_ok_and(|lost| lost > before)
     });
-    let output = active.output("ip", ["-batch".as_ref(), file.as_os_str()], PATIENCE)?;
-    ensure!(output.success(), "{output:?}");
-    let woken = wake.join();
-    ensure!(matches!(woken, Ok(Ok(()))), "SIGCONT: {woken:?}");
+    kill(process, Signal::SIGCONT)?;
+    lost?;
+    let added = adding.wait(PATIENCE)?;
+    ensure!(added.success(), "{}", adding.log());
     let end = Instant::now();
     watched.settles("10,000 addresses", end, SETTLED_WITHIN)?;
     pair.wait_for_active(0)?;
     let lost = lost_messages(active, worker(&pair.directors[0])?)? - before;
     figures::note("messages that the director lost", lost as f64, "", None);
     ensure!(lost > 0, "the director's socket had room for everything");
-    let restored = "director_addresses_restored_total{instance=\"dns\"}";
+    let restored = "director_vrrp_addresses_restored_total{virtual_router=\"dns\"}";
     ensure!(
         Scrape::of(active)?.value(restored) == Some(1),
         "it wasn't the director that put the VIP back"
@@ -211,7 +218,7 @@ impl<'a> Watched<'a> {
     fn holder(&self) -> Option<usize> {
         let holds = [0, 1].map(|director: usize| self.pair.hosts[director].holds(VIP));
         let says = [0, 1].map(|director: usize| {
-            let active = "director_vrrp_state{instance=\"dns\",state=\"active\"}";
+            let active = "director_vrrp_state{state=\"active\",virtual_router=\"dns\"}";
             let scrape = Scrape::of(&self.pair.hosts[director]).ok()?;
             scrape.value(active)
         });

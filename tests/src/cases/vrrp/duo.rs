@@ -15,7 +15,7 @@ use crate::cases::metrics::Scrape;
 use crate::lab::{Host, Lab, Process, wait_until};
 use crate::peer::INTERFACE;
 use crate::scenario::PATIENCE;
-use crate::topology::{director_file, two_seats};
+use crate::topology::{STATE_DIRECTORY, director_file, two_seats};
 
 /// From advert to advert in [`file`].
 pub(super) const INTERVAL: Duration = Duration::from_millis(100);
@@ -125,8 +125,17 @@ impl Duo {
 
     /// Gives a director another file, and waits until it goes by it.
     pub(super) fn reload(&self, director: usize, yaml: &str) -> Result<()> {
+        self.have_read(director, yaml, "success")
+    }
+
+    /// Gives it one that can't be gone by, and waits until it says so.
+    pub(super) fn refuses(&self, director: usize, yaml: &str) -> Result<()> {
+        self.have_read(director, yaml, "failure")
+    }
+
+    fn have_read(&self, director: usize, yaml: &str, result: &str) -> Result<()> {
         let host = &self.hosts[director];
-        let series = "director_configuration_reloads_total{result=\"success\"}";
+        let series = &format!("director_configuration_reloads_total{{result=\"{result}\"}}");
         let count = || Scrape::of(host).map(|scrape| scrape.value(series).unwrap_or(0));
         let found = count()?;
         director_file(host, yaml)?;
@@ -221,6 +230,8 @@ fn run(hosts: &[Host; 2], director: usize, yaml: &str) -> Result<Process> {
             NODES[director].as_ref(),
             "--config".as_ref(),
             file.as_os_str(),
+            "--state-directory".as_ref(),
+            STATE_DIRECTORY.as_ref(),
         ],
     )
 }

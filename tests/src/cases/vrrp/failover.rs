@@ -3,7 +3,7 @@
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 
 use super::pair::{ADDRESSES, Pair, Settings, adverts_of, first_advert, within};
 use super::{PAUSE, PING_INTERVAL};
@@ -61,14 +61,9 @@ fn crash(pair: &Pair, phase: Duration) -> Result<Duration> {
     let load = ping::start(&pair.client, VIP, PING_INTERVAL);
     sleep(PAUSE);
     let now = Instant::now();
-    let advert = capture.wait_for("advert of ds1", 2 * pair.settings.interval, |frame| {
-        frame.at >= now
-            && frame
-                .advert()
-                .is_some_and(|advert| advert.source == ADDRESSES[0])
-    })?;
-    sleep((advert.at + phase).saturating_duration_since(Instant::now()));
-    pair.cut_off(0)?;
+    let advert = first_advert(&capture, ADDRESSES[0], pair.settings.priorities[0], now)?;
+    sleep((advert + phase).saturating_duration_since(Instant::now()));
+    let down = pair.cut_off(0)?;
     wait_until("ds2 holds the VIP", PATIENCE, || pair.hosts[1].holds(VIP))?;
     sleep(PAUSE);
     let report = load.stop();
@@ -79,7 +74,12 @@ fn crash(pair: &Pair, phase: Duration) -> Result<Duration> {
     );
     let gap = report.longest_gap();
     // Otherwise the cut wasn't one, and nothing was measured.
-    let least = pair.settings.active_down_interval(1) - phase - pair.settings.interval / 5;
+    let (last, _) = said.last().context("no advert of ds1")?;
+    let least = pair
+        .settings
+        .active_down_interval(1)
+        .saturating_sub(down.saturating_duration_since(*last))
+        .saturating_sub(pair.settings.interval / 5);
     ensure!(gap >= least, "only {gap:?} without an answer: {report}");
     Ok(gap)
 }
@@ -91,6 +91,8 @@ pub(super) fn an_announcement_moves_the_neighbours(lab: &mut Lab) -> Result<()> 
     let found = neighbour(&pair.client, VIP);
     ensure!(found == Some(before), "the entry names {found:02x?}");
 
+    // Until ds1 has announced it for the last time.
+    sleep(PAUSE);
     let capture = Capture::start(&pair.client)?;
     pair.cut_off(0)?;
     wait_until("the entry names ds2", Duration::from_secs(1), || {
@@ -186,7 +188,7 @@ pub(super) fn a_healed_lan_follows_the_winner(lab: &mut Lab) -> Result<()> {
         sleep(PAUSE);
         let capture = Capture::start(speaks_last)?;
         let is_own_advert = |frame: &Frame| frame.outgoing && frame.advert().is_some();
-        capture.wait_for("own advert", 2 * pair.settings.interval, is_own_advert)?;
+        capture.wait_for("own advert", PATIENCE, is_own_advert)?;
         winner.rejoin("eth2")?;
         pair.wait_for_active(0)?;
         sleep(2 * PAUSE);

@@ -46,8 +46,9 @@ pub(super) fn an_ipv6_pair_moves_its_neighbours(lab: &mut Lab) -> Result<()> {
     let report = load.stop();
     println!("measured: there and back: {report}");
     // The kernel takes packets to a new IPv6 address only when a worker of its own has made the route
-    // (`addrconf_dad_work()`), a moment after it has acknowledged the address.
-    within("gap there and back", report.longest_gap(), TOLERANCE)?;
+    // (`addrconf_dad_work()`). The director waits for that before it tells the LAN, but not for ever,
+    // and on a busy machine that worker may be late: a few in each direction.
+    ensure!(report.lost() <= 4, "{report}");
 
     let capture = Capture::start(&duo.client)?;
     let load = ping::start(&duo.client, GLOBAL, PING_INTERVAL);

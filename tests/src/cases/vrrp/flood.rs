@@ -2,11 +2,10 @@
 //!
 //! Each would win if it were believed: its priority is above both directors'.
 
-use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::thread::sleep;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use pnet::packet::ip::IpNextHeaderProtocol;
 use pnet::packet::ipv6::MutableIpv6Packet;
 use pnet::util::{checksum, ipv4_checksum, ipv6_checksum};
@@ -20,7 +19,7 @@ use super::rejection::{PRIORITY, VRRP, Watch, rejected};
 use crate::cases::metrics::Scrape;
 use crate::inject::Ipv4Header;
 use crate::lab::{Host, Lab, Mac, wait_until};
-use crate::scenario::{PATIENCE, worker};
+use crate::scenario::{PATIENCE, resident, worker};
 use crate::topology::VIP;
 use crate::{figures, inject};
 
@@ -48,7 +47,7 @@ pub(super) fn a_flood_changes_nothing(lab: &mut Lab) -> Result<()> {
     };
     let pair = Pair::start(lab, settings)?;
     wait_until("IPv6 has settled", PATIENCE, || {
-        let backup = "director_vrrp_state{instance=\"dns6\",state=\"backup\"}";
+        let backup = "director_vrrp_state{state=\"backup\",virtual_router=\"dns6\"}";
         let says = Scrape::of(&pair.hosts[1]).ok();
         pair.hosts[0].holds(VIP6) && says.and_then(|says| says.value(backup)) == Some(1)
     })?;
@@ -108,18 +107,10 @@ fn look(watch: &Watch) -> Result<Vec<Look>> {
             worker,
             rejected: rejected(host)?.values().sum(),
             lines: director.log().lines().count(),
-            memory: resident(worker)?,
+            memory: resident(worker)? as f64,
         })
     })
     .collect()
-}
-
-/// How much of a process is in memory, in KiB.
-fn resident(process: i32) -> Result<f64> {
-    let status = fs::read_to_string(format!("/proc/{process}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let amount = line.and_then(|line| line.split_whitespace().next());
-    Ok(amount.context("no VmRSS")?.parse()?)
 }
 
 fn flood(client: &Host, seed: u64, packets: u64) -> Result<()> {

@@ -12,6 +12,7 @@ use nix::unistd::Pid;
 use super::duo::{
     Duo, INTERVAL, PRIORITIES, TOLERANCE, file, instance, never_active, skew_time, wait_for,
 };
+use super::news::News;
 use super::pair::{ADDRESSES, first_advert, within};
 use super::{PAUSE, PING_INTERVAL};
 use crate::capture::Capture;
@@ -54,8 +55,9 @@ pub(super) fn only_signed_adverts_count(lab: &mut Lab) -> Result<()> {
     ensure!(duo.hosts[0].holds(VIP), "ds1 gave up");
     let report = load.stop();
     ensure!(report.lost() == 0, "{report}");
+    let news = News::start(&duo.hosts[0])?;
     forged(254, Some((OLD_SECRET, 1)))?;
-    wait_until("ds1 yields", PATIENCE, || !duo.hosts[0].holds(VIP))?;
+    news.wait_for_loss("ds1 yields", VIP)?;
     duo.wait_for_active(0)?;
 
     // The supervisor signs too.

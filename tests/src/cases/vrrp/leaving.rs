@@ -6,14 +6,13 @@ use anyhow::{Context, Result, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use super::LINGER;
 use super::pair::{ADDRESSES, Pair, Settings, first_advert, within};
 use crate::capture::Capture;
 use crate::lab::{Lab, wait_until};
 use crate::scenario::{PATIENCE, worker};
 use crate::topology::VIP;
 
-/// How long a director goes on answering after it has heard its successor.
-const LINGER: Duration = Duration::from_millis(20);
 /// What the promises add to the skew time, and the time in which a dead worker's VIP is gone.
 const TOLERANCE: Duration = Duration::from_millis(50);
 

@@ -23,8 +23,10 @@ mod leaving;
 mod migration;
 mod news;
 mod pair;
+mod plan;
 mod rejection;
 mod reload;
+mod sentinel;
 mod stall;
 mod steady;
 mod tracking;
@@ -62,7 +64,7 @@ pub(super) const CASES: &[Case] = &[
         "vrrp::nobody_fails_over_without_a_cause",
         steady::nobody_fails_over_without_a_cause,
     )
-    .within(Duration::from_secs(180))
+    .within(Duration::from_secs(240))
     .soaked(),
     Case::new(
         "vrrp::a_crash_is_answered_in_time",
@@ -72,6 +74,14 @@ pub(super) const CASES: &[Case] = &[
     Case::new(
         "vrrp::a_healed_lan_follows_the_winner",
         failover::a_healed_lan_follows_the_winner,
+    ),
+    Case::new(
+        "vrrp::a_real_server_that_answers_is_named",
+        sentinel::a_real_server_that_answers_is_named,
+    ),
+    Case::new(
+        "vrrp::changes_of_roles_raise_no_alarm",
+        sentinel::changes_of_roles_raise_no_alarm,
     ),
     Case::new(
         "vrrp::a_stopped_active_takes_the_vip_back",
@@ -276,6 +286,19 @@ pub(super) const CASES: &[Case] = &[
         "vrrp::a_handover_loses_nothing",
         control::a_handover_loses_nothing,
     ),
+    Case::new("vrrp::vips_move_as_planned", plan::vips_move_as_planned),
+    Case::new(
+        "vrrp::a_plan_and_a_reload_of_mistakes",
+        plan::mistakes_change_nothing,
+    ),
+    Case::new(
+        "vrrp::a_reload_waits_and_nobody_waits_for_it",
+        plan::a_reload_waits_and_nobody_waits_for_it,
+    ),
+    Case::new(
+        "vrrp::a_plan_without_a_director",
+        plan::without_a_director_the_kernel_is_read,
+    ),
     Case::new(
         "vrrp::an_ipv6_pair_moves_its_neighbours",
         families::an_ipv6_pair_moves_its_neighbours,
@@ -300,10 +323,18 @@ pub(super) const CASES: &[Case] = &[
         "vrrp::a_reload_touches_nothing_that_stays",
         reload::what_stays_is_not_touched,
     ),
+    Case::new("vrrp::a_reload_delays_no_advert", reload::no_advert_waits),
+    Case::new(
+        "vrrp::a_reload_moves_a_virtual_mac",
+        reload::a_virtual_mac_moves,
+    ),
 ];
 
 /// How often a client pings the VIP.
 const PING_INTERVAL: Duration = Duration::from_millis(5);
+
+/// How long an Active that hands over goes on answering after it has heard its successor.
+const LINGER: Duration = Duration::from_millis(50);
 
 /// Long enough for whatever should not happen to happen.
 const PAUSE: Duration = Duration::from_millis(300);

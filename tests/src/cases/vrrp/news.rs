@@ -1,5 +1,6 @@
 //! What the kernel tells of a host's links and addresses, with the time at which it was heard.
 
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{JoinHandle, sleep};
@@ -42,6 +43,15 @@ impl News {
             .first()
             .copied()
             .context("news are kept")
+    }
+
+    /// Waits until the host has lost `address`.
+    pub(super) fn wait_for_loss(&self, what: &str, address: impl Into<IpAddr>) -> Result<Instant> {
+        let address = address.into();
+        self.wait_for(
+            what,
+            |event| matches!(event, Event::AddressRemoved(gone) if gone.address == address),
+        )
     }
 
     /// When the last event was heard for which `wanted` is true.

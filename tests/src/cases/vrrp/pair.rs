@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use crate::capture::{Advert, Capture};
 use crate::cases::metrics::Scrape;
@@ -157,19 +157,21 @@ impl Pair {
         let host = &self.hosts[director];
         wait_until(&format!("{} is a Backup", host.name()), PATIENCE, || {
             Scrape::of(host).is_ok_and(|scrape| {
-                scrape.value("director_vrrp_state{instance=\"dns\",state=\"backup\"}") == Some(1)
+                scrape.value("director_vrrp_state{state=\"backup\",virtual_router=\"dns\"}")
+                    == Some(1)
             })
         })?;
         Ok(())
     }
 
-    /// A machine loses its power: its link goes down with its programs.
+    /// A machine loses its power: its link goes down with its programs. Returns when the link was down.
     ///
     /// The link is first. The other way round, whichever process dies last could say priority 0.
-    pub(super) fn cut_off(&self, director: usize) -> Result<()> {
+    pub(super) fn cut_off(&self, director: usize) -> Result<Instant> {
         self.hosts[director].link_down("eth2")?;
+        let down = Instant::now();
         self.hosts[director].kill_processes();
-        Ok(())
+        Ok(down)
     }
 
     /// Boots a machine that was cut off, without the VIP, and starts its director.
@@ -189,7 +191,8 @@ pub(super) fn adverts_of(capture: &Capture, source: impl Into<IpAddr>) -> Vec<(I
     adverts.map(|(frame, advert)| (frame.at, advert)).collect()
 }
 
-/// The first advert of a sender at or after `since` with this priority.
+/// The first advert of a sender at or after `since` with this priority. Captures are read a little later
+/// than the kernel is changed, so that it's waited for.
 pub(super) fn first_advert(
     capture: &Capture,
     source: impl Into<IpAddr>,
@@ -197,10 +200,10 @@ pub(super) fn first_advert(
     since: Instant,
 ) -> Result<Instant> {
     let source = source.into();
-    let adverts = adverts_of(capture, source).into_iter();
-    let mut adverts = adverts.filter(|(at, advert)| *at >= since && advert.priority == priority);
-    let (at, _) = adverts
-        .next()
-        .with_context(|| format!("no advert of {source} with priority {priority}"))?;
-    Ok(at)
+    let what = format!("advert of {source} with priority {priority}");
+    let frame = capture.wait_for(&what, PATIENCE, |frame| {
+        let by_it = |advert: Advert| advert.source == source && advert.priority == priority;
+        frame.at >= since && !frame.outgoing && frame.advert().is_some_and(by_it)
+    })?;
+    Ok(frame.at)
 }

@@ -26,7 +26,7 @@ pub(super) fn a_missing_address_is_put_back(lab: &mut Lab) -> Result<()> {
     sleep(PAUSE);
     // It is back before anybody could look; the count says that it was gone.
     pair.hosts[0].run(&format!("ip address del {VIP}/24 dev eth2"))?;
-    let restored = "director_addresses_restored_total{instance=\"dns\"}";
+    let restored = "director_vrrp_addresses_restored_total{virtual_router=\"dns\"}";
     wait_until("the repair is counted", PATIENCE, || {
         Scrape::of(&pair.hosts[0]).is_ok_and(|scrape| scrape.value(restored) == Some(1))
     })?;
@@ -164,7 +164,7 @@ pub(super) fn a_renamed_instance_keeps_its_state(lab: &mut Lab) -> Result<()> {
         &pair.settings.yaml().replace("name: dns", "name: resolver"),
     )?;
     pair.directors[0].signal(Signal::SIGHUP)?;
-    let active = "director_vrrp_state{instance=\"resolver\",state=\"active\"}";
+    let active = "director_vrrp_state{state=\"active\",virtual_router=\"resolver\"}";
     wait_until("the new name", PATIENCE, || {
         Scrape::of(&pair.hosts[0]).is_ok_and(|scrape| scrape.value(active) == Some(1))
     })?;

@@ -1,0 +1,7 @@
+//! The cases with routing daemons, which mostly wait.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    lvs_tests::runner::anycast()
+}
