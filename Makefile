@@ -72,6 +72,7 @@ soak: setup build
 	LVS_SOAK_RUNS=$(RUNS) tests/run host $(CASE)
 	LVS_SOAK_RUNS=$(RUNS) tests/run guest $(CASE)
 	LVS_SOAK_RUNS=$(RUNS) tests/run anycast $(CASE)
+	LVS_SOAK_RUNS=$(RUNS) tests/run operator $(CASE)
 
 # The director beside keepalived and ipvsadm, dying servers and thousands of probes. Takes a machine that
 # does nothing else; `target/release/bench FILE PART` renews one part.

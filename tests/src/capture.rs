@@ -4,7 +4,7 @@ use std::io::IoSliceMut;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddrV4};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -26,6 +26,7 @@ use pnet::packet::ipv6::Ipv6Packet;
 use pnet::packet::udp::UdpPacket;
 
 use crate::lab::{Host, Mac};
+use crate::lock::lock;
 
 /// `PACKET_OUTGOING` (`linux/if_packet.h`).
 const OUTGOING: u8 = 4;
@@ -340,7 +341,7 @@ impl Capture {
         let begin = Instant::now();
         loop {
             // What was taken from the socket is there: the reader does both under the lock.
-            let frames = self.frames.lock().unwrap_or_else(PoisonError::into_inner);
+            let frames = lock(&self.frames);
             if !is_readable(&self.socket, PollTimeout::ZERO) || begin.elapsed() > CATCH_UP {
                 return frames;
             }
@@ -382,7 +383,7 @@ fn read(socket: &OwnedFd, frames: &Mutex<Vec<Frame>>, stop: &AtomicBool) {
         if !is_readable(socket, PollTimeout::from(50_u8)) {
             continue;
         }
-        let mut frames = frames.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut frames = lock(frames);
         let mut parts = [IoSliceMut::new(&mut buffer)];
         let Ok(message) = recvmsg::<LinkAddr>(
             socket.as_raw_fd(),

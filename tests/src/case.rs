@@ -2,13 +2,14 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{RecvTimeoutError, channel};
-use std::sync::{Mutex, Once, PoisonError};
+use std::sync::{Mutex, MutexGuard, Once};
 use std::time::Duration;
 
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
 use crate::lab::Lab;
+use crate::lock::lock;
 
 /// What a case asks of the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -170,8 +171,8 @@ const LOG_LINES: usize = 40;
 
 static PANICS: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
-fn panics() -> std::sync::MutexGuard<'static, Vec<String>> {
-    PANICS.lock().unwrap_or_else(PoisonError::into_inner)
+fn panics() -> MutexGuard<'static, Vec<String>> {
+    lock(&PANICS)
 }
 
 /// Collects the messages of panics, wherever they happen, instead of printing them.

@@ -5,7 +5,7 @@ use std::io::{IoSlice, IoSliceMut};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -16,6 +16,7 @@ use nix::sys::socket::{
 };
 
 use crate::lab::Host;
+use crate::lock::lock;
 
 /// How long it may take to notice that it shall end.
 const TICK: Duration = Duration::from_millis(50);
@@ -68,9 +69,7 @@ impl Crowd {
         let thread = host.thread(move || {
             while !own_stop.load(Ordering::SeqCst) {
                 if let Some(question) = serve(&socket, is_silent) {
-                    let mut questions = own_questions.lock();
-                    let questions = questions.as_mut().map_err(|_| ());
-                    let _ = questions.map(|questions| questions.push(question));
+                    lock(&own_questions).push(question);
                 }
             }
         });
@@ -83,14 +82,12 @@ impl Crowd {
 
     /// What was asked until now, in order.
     pub fn questions(&self) -> Vec<Question> {
-        let questions = self.questions.lock();
-        questions.unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.questions).clone()
     }
 
     /// Forgets what was asked until now.
     pub fn forget(&self) {
-        let questions = self.questions.lock();
-        questions.unwrap_or_else(PoisonError::into_inner).clear();
+        lock(&self.questions).clear();
     }
 }
 

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
+
+use crate::lock::lock;
 
 /// One value that a case has measured.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -81,7 +83,7 @@ pub(crate) fn take() -> Vec<Figure> {
 }
 
 fn noted() -> MutexGuard<'static, Vec<Figure>> {
-    NOTED.lock().unwrap_or_else(PoisonError::into_inner)
+    lock(&NOTED)
 }
 
 /// All figures of several runs.

@@ -47,6 +47,8 @@ pub mod lab;
 #[cfg(feature = "lab")]
 pub mod ledger;
 #[cfg(feature = "lab")]
+mod lock;
+#[cfg(feature = "lab")]
 pub mod machine;
 #[cfg(feature = "lab")]
 pub mod metrics_page;

@@ -8,7 +8,7 @@
 
 use std::io::Write;
 use std::process::ExitCode;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -19,6 +19,7 @@ use crate::cases;
 use crate::figures::{self, Figure, Summary};
 use crate::guest::{self, Guest, Request};
 use crate::lab;
+use crate::lock::lock;
 
 /// How often a soak repeats each case.
 pub const RUNS: &str = "LVS_SOAK_RUNS";
@@ -167,10 +168,6 @@ impl Plan {
             println!("{:6.1} s  {name}", duration.as_secs_f64());
         }
     }
-}
-
-fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
-    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The guest, booted when the first case needs it.

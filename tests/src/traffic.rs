@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::lab::Host;
+use crate::lock::lock;
 
 /// What became of one question.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -261,8 +262,8 @@ impl Log {
             .is_some_and(|attempt| attempt.outcome == Outcome::Waiting)
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Attempt>> {
-        self.attempts.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Vec<Attempt>> {
+        lock(&self.attempts)
     }
 }
 

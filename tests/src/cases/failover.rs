@@ -225,6 +225,8 @@ fn cut_off_under_load(pair: &mut Pair) -> Result<(Report, Duration)> {
         let (report, control) = (load.stop(), control.stop());
         pair.boot(0)?;
         pair.wait_for_active(0)?;
+        // Where ds2 stood still at that moment, ds1 is Active before its probes are answered.
+        pair.wait_for_servers(0, &SERVERS)?;
         let standstill = control.longest_gap().saturating_sub(EVERY);
         if standstill < STALL || attempt == ATTEMPTS {
             return Ok((report, standstill.min(STALL)));
@@ -453,7 +455,7 @@ fn a_dead_worker_leaves_its_table(lab: &mut Lab) -> Result<()> {
     let report = load.stop();
     println!("measured: a dead worker: {report}; {before} connections counted, then {after}");
     ensure!(after > before, "counted {before}, then {after}: made anew");
-    ensure!(report.lost() < 10, "{report}");
+    ensure!(report.lost() < lab.mode().choose(50, 10), "{report}");
     Ok(())
 }
 

@@ -8,7 +8,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -21,6 +21,7 @@ use nix::unistd::sethostname;
 use super::process::{self, Output, Process};
 use super::wire::Mac;
 use super::{enter, parse_address, wire};
+use crate::lock::lock;
 
 /// How long [`Host::run`] waits for a program: generous, since the guest's processor is slow.
 const RUN_TIMEOUT: Duration = Duration::from_secs(20);
@@ -353,7 +354,7 @@ impl Host {
         }
     }
 
-    fn lock_jobs(&self) -> std::sync::MutexGuard<'_, Option<Sender<Job>>> {
+    fn lock_jobs(&self) -> MutexGuard<'_, Option<Sender<Job>>> {
         lock(&self.0.jobs)
     }
 }
@@ -406,8 +407,4 @@ fn collect(arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Vec<std::f
         .into_iter()
         .map(|argument| argument.as_ref().to_owned())
         .collect()
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

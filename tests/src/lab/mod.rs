@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -30,6 +30,7 @@ use self::host::Port;
 use self::wire::Forwarding;
 use crate::binaries::target_directory;
 use crate::case::Mode;
+use crate::lock::lock;
 
 /// Ending a lab kills all processes of the PID namespace: two at a time would end each other.
 static ONE_LAB: Mutex<()> = Mutex::new(());
@@ -63,7 +64,7 @@ impl Lab {
             "call lab::enter() first in the program's main function"
         );
         let directory = log_directory(name)?;
-        let one_lab = ONE_LAB.lock().unwrap_or_else(PoisonError::into_inner);
+        let one_lab = lock(&ONE_LAB);
         let switches = Host::new("switches", &directory)?;
         Ok(Self {
             directory,

@@ -47,7 +47,8 @@ pub(super) const CASES: &[Case] = &[
         "services::a_killed_director_takes_up_where_it_was",
         crash::a_killed_director_takes_up_where_it_was,
     )
-    .needing_ipvs(),
+    .needing_ipvs()
+    .soaked(),
     Case::new(
         "services::a_planned_change_loses_nothing",
         change::a_planned_change_loses_nothing,

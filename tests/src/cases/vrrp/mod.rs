@@ -161,7 +161,8 @@ pub(super) const CASES: &[Case] = &[
     Case::new(
         "vrrp::good_adverts_are_heard",
         rejection::good_adverts_are_heard,
-    ),
+    )
+    .soaked(),
     Case::new(
         "vrrp::keepalived_and_frr_version_2",
         interoperation::version_2,

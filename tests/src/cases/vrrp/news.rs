@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread::{JoinHandle, sleep};
 use std::time::{Duration, Instant};
 
@@ -10,6 +10,7 @@ use anyhow::{Context, Result};
 use lvs_system::watch::{Event, Watch};
 
 use crate::lab::{Host, wait_until};
+use crate::lock::lock;
 use crate::scenario::PATIENCE;
 
 /// How often the thread looks.
@@ -60,7 +61,7 @@ impl News {
     }
 
     fn times(&self, wanted: &impl Fn(&Event) -> bool) -> Vec<Instant> {
-        let heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        let heard = lock(&self.heard);
         let wanted = heard.iter().filter(|(_, event)| wanted(event));
         wanted.map(|(at, _)| *at).collect()
     }
@@ -80,7 +81,7 @@ fn listen(mut watch: Watch, heard: &Mutex<Vec<(Instant, Event)>>, stop: &AtomicB
     while !stop.load(Ordering::SeqCst) {
         let events = watch.take().unwrap_or_default();
         let now = Instant::now();
-        let mut heard = heard.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut heard = lock(heard);
         heard.extend(events.into_iter().map(|event| (now, event)));
         drop(heard);
         sleep(TICK);
