@@ -108,15 +108,20 @@ fn watch(processor: usize, stop: &AtomicBool) -> Result<Vec<Stall>> {
     Ok(stalls)
 }
 
+/// How much of the time from `from` until `until` the longest of these stalls was.
+pub fn longest(stalls: &[Stall], from: Instant, until: Instant) -> Duration {
+    let overlaps = stalls.iter().map(|stall| stall.overlap(from, until));
+    overlaps.max().unwrap_or_default()
+}
+
 /// How late the latest of these adverts was that are due each `interval`, and how late without stalls.
 pub fn lateness(adverts: &[Instant], interval: Duration, stalls: &[Stall]) -> (Duration, Duration) {
     let (mut latest, mut own) = (Duration::ZERO, Duration::ZERO);
     for pair in adverts.windows(2) {
         let (due, sent) = (pair[0] + interval, pair[1]);
         let late = sent.saturating_duration_since(due);
-        let stalled = stalls.iter().map(|stall| stall.overlap(due, sent)).max();
         latest = latest.max(late);
-        own = own.max(late - stalled.unwrap_or_default());
+        own = own.max(late - longest(stalls, due, sent));
     }
     (latest, own)
 }

@@ -21,7 +21,13 @@ const INTERVAL: Duration = Duration::from_millis(1);
 const LEAST_SHARE: f64 = 0.5;
 
 pub(super) fn a_planned_handover_loses_nothing(lab: &mut Lab) -> Result<()> {
-    let mut pair = Pair::start(lab, Settings::FAST)?;
+    // A machine that stands still for longer than the others wait has a failover, and loses.
+    let interval = Duration::from_millis(lab.mode().choose(300, 100));
+    let settings = Settings {
+        interval,
+        ..Settings::FAST
+    };
+    let mut pair = Pair::start(lab, settings)?;
     for _ in 0..lab.mode().choose(3, 10) {
         lost_during(&pair, "director handover", || {
             let text = pair.hosts[0].run("director handover")?;
