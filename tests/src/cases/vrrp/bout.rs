@@ -86,10 +86,10 @@ pub(super) fn play(lab: &mut Lab, pairs: &[([Make; 2], VirtualRouter)]) -> Resul
     });
     let stalls = watchers.stop()?;
     outcomes.into_iter().collect::<Result<()>>()?;
-    let timings = bouts
+    let mut timings = bouts
         .iter()
         .flat_map(|bout| std::mem::take(&mut *lock(&bout.timings)));
-    timings.map(|timing| timing.judge(&stalls)).collect()
+    timings.try_for_each(|timing| timing.judge(&stalls))
 }
 
 /// A time that was measured. It is judged at the end, when it is known how long the machine stood still.
