@@ -431,10 +431,12 @@ impl Speakers {
     }
 
     /// That a VIP isn't answered for counts only where it is on another server: what fails by every way is
-    /// likelier to be this machine's fault, and taking everybody out would help nobody.
+    /// likelier to be this machine's fault, and taking everybody out would help nobody. Who doesn't answer at
+    /// its own address either is down, whatever becomes of the others.
     fn believed(&self, vip: &VipOf, target: &Target, said: &impl Fn(&Target) -> Health) -> Health {
         let own = said(target);
-        if own.verdict != Verdict::Unhealthy {
+        let is_down = |reason: &Reason| reason.kind == FailureKind::ServerDown;
+        if own.verdict != Verdict::Unhealthy || own.reason.as_ref().is_some_and(is_down) {
             return own;
         }
         let all = self.vips.get(vip).into_iter().flatten();
@@ -642,11 +644,21 @@ mod tests {
 
     /// The checkers that speak for a subject say this.
     fn say(checkers: &mut Checkers, subject: &Subject, place: usize, verdict: Verdict) -> bool {
-        let target = &checkers.speakers.of[subject][place];
         let reason = (verdict == Verdict::Unhealthy).then(|| Reason {
             kind: FailureKind::Timeout,
             text: format!("reason {place}"),
         });
+        tell_of(checkers, subject, place, verdict, reason)
+    }
+
+    fn tell_of(
+        checkers: &mut Checkers,
+        subject: &Subject,
+        place: usize,
+        verdict: Verdict,
+        reason: Option<Reason>,
+    ) -> bool {
+        let target = &checkers.speakers.of[subject][place];
         let change = Change::Verdict { verdict, reason };
         let checker = checkers.running[target].number;
         checkers.hear(Event { checker, change })
@@ -806,6 +818,13 @@ services:
         // Of the server's own address everything is believed.
         say(&mut checkers, &second, own, Unhealthy);
         assert_eq!(verdicts(&checkers), [Healthy, Unhealthy]);
+        // And of one that answers nowhere, before the probe of its own address has failed often enough.
+        let reason = Reason {
+            kind: FailureKind::ServerDown,
+            text: "server-down".to_owned(),
+        };
+        tell_of(&mut checkers, &first, vip, Unhealthy, Some(reason));
+        assert_eq!(verdicts(&checkers), [Unhealthy; 2]);
     }
 
     #[tokio::test]
